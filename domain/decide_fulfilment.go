@@ -1,0 +1,254 @@
+package domain
+
+import (
+	"slices"
+	"strconv"
+)
+
+// What concerns fulfilments: routing, and what sites report.
+
+func (d *decider) route(a Route) error {
+	if err := firstOf(d.ended, d.under); err != nil {
+		return err
+	}
+	open := d.order.Unallocated()
+	if len(open) == 0 {
+		return refuse(CodeNothingToRoute, "every line has its site")
+	}
+	return d.send(open, a.Site, a.Reason)
+}
+
+// send gives what is open to a site, or to those that the policy finds.
+func (d *decider) send(open []LineQuantity, site string, reason Reason, excluded ...string) error {
+	var routing *Routed
+	var err error
+	if site != "" {
+		routing, err = d.allocate([]Allocation{{Site: site, Lines: open}}, Decision{}, reason)
+	} else {
+		routing, err = d.find(open, excluded...)
+	}
+	if err != nil {
+		return err
+	}
+	if routing == nil {
+		return refuse(CodeNoSiteLeft, "the rules find no site for the order")
+	}
+	d.emit(routing)
+	return nil
+}
+
+func (d *decider) reroute(a Reroute) error {
+	if err := firstOf(d.ended, d.under); err != nil {
+		return err
+	}
+	f, err := d.live(a.Fulfilment)
+	if err != nil {
+		return err
+	}
+	if a.Site == f.Site {
+		return refuse(CodeNothingChanged, "%s is at %s already", f.ID, f.Site)
+	}
+	site := f.Site
+	d.emit(&Unrouted{Fulfilment: f.ID, Reason: a.Reason})
+	return d.send(d.order.Unallocated(), a.Site, a.Reason, site)
+}
+
+// live returns a fulfilment of which something is left to ship.
+func (d *decider) live(id string) (*Fulfilment, error) {
+	f := d.order.Fulfilment(id)
+	switch {
+	case f == nil:
+		return nil, refuse(CodeUnknownFulfilment, "the order has no fulfilment %s", id)
+	case f.Phase == PhaseFailed || f.Phase == PhaseUnrouted:
+		return nil, refuse(CodeFulfilmentEnded, "fulfilment %s has ended (%s)", id, f.Phase)
+	case !f.Live():
+		return nil, refuse(CodeFulfilmentEnded, "nothing is left to ship of fulfilment %s", id)
+	}
+	return f, nil
+}
+
+func (d *decider) confirm(a Confirm) error {
+	if err := d.ended(); err != nil {
+		return err
+	}
+	f, err := d.live(a.Fulfilment)
+	if err != nil {
+		return err
+	}
+	if a.Outcome == Refuses {
+		d.emit(&Confirmed{Fulfilment: f.ID, Confirmation: a.Confirmation})
+		d.emit(&FulfilmentFailed{Fulfilment: f.ID, Reason: a.Reason})
+		return d.place()
+	}
+	cancelled := &Cancelled{Reason: Reason{Code: "cancelled_by_site"}}
+	for _, l := range a.Lines {
+		p := f.part(l.Line)
+		if p == nil {
+			return refuse(CodeUnknownLine, "fulfilment %s has no line %s", f.ID, l.Line)
+		}
+		answered, err := l.answered()
+		if rest := less(p.Quantity, p.Shipped); err != nil || rest.Less(answered) {
+			return refuse(CodeOverConfirmation, "line %s: the answer is for %v, and %v are left", l.Line, answered, rest)
+		}
+		if l.Cancelled.Sign() > 0 {
+			cancelled.Lines = append(cancelled.Lines, LineQuantity{l.Line, l.Cancelled})
+			cancelled.Taken = append(cancelled.Taken, PartQuantity{f.ID, l.Line, l.Cancelled})
+		}
+	}
+	d.emit(&Confirmed{Fulfilment: f.ID, Confirmation: a.Confirmation})
+	if len(cancelled.Lines) > 0 {
+		d.cancelled(cancelled)
+	}
+	return nil
+}
+
+// answered is the quantity that a site's answer accounts for.
+func (l LineConfirmation) answered() (Decimal, error) {
+	sum, err := l.Backordered.Add(l.Cancelled)
+	for _, p := range l.Promises {
+		if err == nil {
+			sum, err = sum.Add(p.Quantity)
+		}
+	}
+	return sum, err
+}
+
+func (d *decider) start(a StartFulfilment) error {
+	if err := firstOf(d.ended, d.under); err != nil {
+		return err
+	}
+	f, err := d.live(a.Fulfilment)
+	if err != nil {
+		return err
+	}
+	if f.Phase == PhaseStarted {
+		return refuse(CodeAlreadyStarted, "fulfilment %s has begun already", f.ID)
+	}
+	d.emit(&FulfilmentStarted{Fulfilment: f.ID})
+	return nil
+}
+
+func (d *decider) ship(a Ship) error {
+	if err := firstOf(d.ended, d.under); err != nil {
+		return err
+	}
+	f := d.order.Fulfilment(a.Fulfilment)
+	if f == nil || f.Phase == PhaseFailed || f.Phase == PhaseUnrouted {
+		_, err := d.live(a.Fulfilment)
+		return err
+	}
+	s := a.Shipment
+	if len(s.Lines) == 0 {
+		s.Lines = f.rest(func(p Part) Decimal { return less(p.Quantity, p.Shipped) })
+		if len(s.Lines) == 0 {
+			return refuse(CodeOverShipment, "all of fulfilment %s has been shipped", f.ID)
+		}
+	}
+	for _, q := range s.Lines {
+		p := f.part(q.Line)
+		if p == nil {
+			return refuse(CodeUnknownLine, "fulfilment %s has no line %s", f.ID, q.Line)
+		}
+		if rest := less(p.Quantity, p.Shipped); rest.Less(q.Quantity) {
+			return refuse(CodeOverShipment, "line %s: %v cannot be shipped, only %v are left", q.Line, q.Quantity, rest)
+		}
+	}
+	if s.ID == "" {
+		s.ID = "s" + strconv.Itoa(d.order.shipments()+1)
+	}
+	if d.order.shipment(s.ID) != nil {
+		return refuse(CodeShipmentExists, "the order has a shipment %s already", s.ID)
+	}
+	e := &Shipped{Fulfilment: f.ID, Shipment: s}
+	if d.order.Terms.CompleteDelivery && !Evolve(d.order, e).movement().shipped {
+		return refuse(CodeIncomplete, "the order is to be delivered at once, and this is not all of it")
+	}
+	d.emit(e)
+	return nil
+}
+
+// rest lists those quantities of a fulfilment's parts that are above zero.
+func (f *Fulfilment) rest(of func(Part) Decimal) []LineQuantity {
+	var rest []LineQuantity
+	for _, p := range f.Parts {
+		if q := of(p); q.Sign() > 0 {
+			rest = append(rest, LineQuantity{p.Line, q})
+		}
+	}
+	return rest
+}
+
+func (o Order) shipments() int {
+	n := 0
+	for _, f := range o.Fulfilments {
+		n += len(f.Shipments)
+	}
+	return n
+}
+
+func (o Order) shipment(id string) *Shipment {
+	for _, f := range o.Fulfilments {
+		if i := slices.IndexFunc(f.Shipments, func(s Shipment) bool { return s.ID == id }); i >= 0 {
+			return &f.Shipments[i]
+		}
+	}
+	return nil
+}
+
+func (d *decider) deliver(a Deliver) error {
+	if err := d.ended(); err != nil {
+		return err
+	}
+	f := d.order.Fulfilment(a.Fulfilment)
+	if f == nil {
+		return refuse(CodeUnknownFulfilment, "the order has no fulfilment %s", a.Fulfilment)
+	}
+	underWay := f.rest(func(p Part) Decimal { return less(p.Shipped, p.Delivered) })
+	if len(underWay) == 0 {
+		if len(f.Shipments) == 0 {
+			return refuse(CodeNotShipped, "nothing of fulfilment %s has been shipped", f.ID)
+		}
+		return refuse(CodeAlreadyDelivered, "all that was shipped of fulfilment %s has been delivered", f.ID)
+	}
+	lines := a.Lines
+	if a.Shipment != "" {
+		i := slices.IndexFunc(f.Shipments, func(s Shipment) bool { return s.ID == a.Shipment })
+		if i < 0 {
+			return refuse(CodeUnknownShipment, "fulfilment %s has no shipment %s", f.ID, a.Shipment)
+		}
+		if len(lines) == 0 {
+			lines = f.Shipments[i].Lines
+		}
+	}
+	if len(lines) == 0 {
+		lines = underWay
+	}
+	for _, q := range lines {
+		p := f.part(q.Line)
+		if p == nil {
+			return refuse(CodeUnknownLine, "fulfilment %s has no line %s", f.ID, q.Line)
+		}
+		rest := less(p.Shipped, p.Delivered)
+		switch {
+		case rest.IsZero() && p.Delivered.Sign() > 0:
+			return refuse(CodeAlreadyDelivered, "line %s: all that was shipped has been delivered", q.Line)
+		case rest.Less(q.Quantity):
+			return refuse(CodeOverDelivery, "line %s: %v cannot have arrived, only %v are under way", q.Line, q.Quantity, rest)
+		}
+	}
+	d.emit(&Delivered{Fulfilment: f.ID, Shipment: a.Shipment, Lines: lines, Proof: a.Proof})
+	return nil
+}
+
+// fail replaces a site that cannot fulfil by the next one, in the same append.
+func (d *decider) fail(a ReportFailure) error {
+	if err := d.ended(); err != nil {
+		return err
+	}
+	f, err := d.live(a.Fulfilment)
+	if err != nil {
+		return err
+	}
+	d.emit(&FulfilmentFailed{Fulfilment: f.ID, Reason: a.Reason})
+	return d.place()
+}

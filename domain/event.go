@@ -1,0 +1,240 @@
+package domain
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// An Event is something that happened to an order. The events are pointers to the types of this file; nobody changes
+// one after it was made. Times, actor and cause stand in its [Meta].
+type Event interface {
+	// Type is the versioned wire name. It never changes: a new form of an event gets a new name.
+	Type() string
+	code(*coder)
+}
+
+// Submitted: the order exists.
+type Submitted struct {
+	Order        uuid.UUID `json:"order"`
+	BusinessUnit string    `json:"business_unit"`
+	Number       string    `json:"number"`
+	Details
+	Lines    []Line `json:"lines"`
+	Totals   Totals `json:"totals"`
+	Settled  bool   `json:"settled,omitempty"`
+	Personal Sealed `json:"personal,omitzero"`
+}
+
+// Accepted: the rules, or whoever released the order, found it good.
+type Accepted struct {
+	Decision Decision `json:"decision,omitzero"`
+}
+
+// Rejected: the rules refused the order. It ends here.
+type Rejected struct {
+	Reason   Reason   `json:"reason"`
+	Decision Decision `json:"decision,omitzero"`
+}
+
+// Held: the order waits for a release.
+type Held struct {
+	Hold     Hold     `json:"hold"`
+	Decision Decision `json:"decision,omitzero"` // empty where a person held it
+}
+
+// Released: a hold has ended.
+type Released struct {
+	Hold   string `json:"hold"`
+	Reason Reason `json:"reason,omitzero"`
+}
+
+// Amended: the order says something else now. A changed line's promise is void.
+type Amended struct {
+	Lines    []LineChange   `json:"lines,omitempty"`
+	Added    []Line         `json:"added,omitempty"`
+	Taken    []PartQuantity `json:"taken,omitempty"` // what sites need no longer fulfil
+	ShipTo   *Party         `json:"ship_to,omitempty"`
+	BillTo   *Party         `json:"bill_to,omitempty"`
+	Terms    *Terms         `json:"terms,omitempty"`
+	Totals   Totals         `json:"totals"`
+	Personal Sealed         `json:"personal,omitzero"`
+	Reason   Reason         `json:"reason,omitzero"`
+}
+
+// A PartQuantity is some of a line in a fulfilment.
+type PartQuantity struct {
+	Fulfilment string  `json:"fulfilment"`
+	Line       string  `json:"line"`
+	Quantity   Decimal `json:"quantity"`
+}
+
+// Routed: sites have been given their parts of the order.
+type Routed struct {
+	Fulfilments []Allocation `json:"fulfilments"`
+	Decision    Decision     `json:"decision,omitzero"` // empty where a person chose
+	Reason      Reason       `json:"reason,omitzero"`
+}
+
+// An Allocation is a new fulfilment.
+type Allocation struct {
+	ID    string         `json:"id"`
+	Site  string         `json:"site"`
+	Lines []LineQuantity `json:"lines"`
+}
+
+// Unrouted: a fulfilment's rest was taken away from its site, to be routed anew.
+type Unrouted struct {
+	Fulfilment string `json:"fulfilment"`
+	Reason     Reason `json:"reason"`
+}
+
+// Confirmed: a site has answered.
+type Confirmed struct {
+	Fulfilment   string       `json:"fulfilment"`
+	Confirmation Confirmation `json:"confirmation"`
+}
+
+// FulfilmentStarted: a site has begun to work.
+type FulfilmentStarted struct {
+	Fulfilment string `json:"fulfilment"`
+}
+
+// Shipped: goods have left a site.
+type Shipped struct {
+	Fulfilment string   `json:"fulfilment"`
+	Shipment   Shipment `json:"shipment"`
+}
+
+// Delivered: goods have arrived.
+type Delivered struct {
+	Fulfilment string         `json:"fulfilment"`
+	Shipment   string         `json:"shipment,omitempty"`
+	Lines      []LineQuantity `json:"lines"`
+	Proof      []Document     `json:"proof,omitempty"`
+}
+
+// FulfilmentFailed: a site cannot fulfil what it had not shipped.
+type FulfilmentFailed struct {
+	Fulfilment string `json:"fulfilment"`
+	Reason     Reason `json:"reason"`
+}
+
+// Cancelled: quantities are no longer wanted, or no longer to be had.
+type Cancelled struct {
+	Lines  []LineQuantity `json:"lines"`
+	Taken  []PartQuantity `json:"taken,omitempty"` // what sites need no longer fulfil
+	Totals Totals         `json:"totals"`
+	Reason Reason         `json:"reason"`
+}
+
+// Returned: delivered goods came back.
+type Returned struct {
+	Lines     []LineQuantity `json:"lines"`
+	Reference string         `json:"reference,omitempty"`
+	Reason    Reason         `json:"reason"`
+}
+
+// Closed: nothing more is expected, but returns.
+type Closed struct {
+	Reason Reason `json:"reason,omitzero"`
+}
+
+// Withdrawn: another ledger has the same order and keeps it.
+type Withdrawn struct {
+	Winner string `json:"winner"`
+	Reason Reason `json:"reason,omitzero"`
+}
+
+// HomeMoved: the order lives in another ledger from here on.
+type HomeMoved struct {
+	Home   string `json:"home"`   // the ledger it lives in now
+	Epoch  uint32 `json:"epoch"`  // one more than before
+	Source string `json:"source"` // the ledger it was copied from
+	Last   uint64 `json:"last"`   // the last revision that was copied
+}
+
+// RuleSetActivated: a business unit's orders are judged by another rule set from here on. It belongs to no order, but
+// to the stream of its business unit's rule sets.
+type RuleSetActivated struct {
+	BusinessUnit string `json:"business_unit"`
+	SHA256       string `json:"sha256"` // of the text, hexadecimal
+	Text         string `json:"text"`
+}
+
+// Wire names, stored for ever.
+func (*Submitted) Type() string         { return "order.submitted.v1" }
+func (*Accepted) Type() string          { return "order.accepted.v1" }
+func (*Rejected) Type() string          { return "order.rejected.v1" }
+func (*Held) Type() string              { return "order.held.v1" }
+func (*Released) Type() string          { return "order.released.v1" }
+func (*Amended) Type() string           { return "order.amended.v1" }
+func (*Routed) Type() string            { return "order.routed.v1" }
+func (*Unrouted) Type() string          { return "order.unrouted.v1" }
+func (*Confirmed) Type() string         { return "order.confirmed.v1" }
+func (*FulfilmentStarted) Type() string { return "order.fulfilment_started.v1" }
+func (*Shipped) Type() string           { return "order.shipped.v1" }
+func (*Delivered) Type() string         { return "order.delivered.v1" }
+func (*FulfilmentFailed) Type() string  { return "order.fulfilment_failed.v1" }
+func (*Cancelled) Type() string         { return "order.cancelled.v1" }
+func (*Returned) Type() string          { return "order.returned.v1" }
+func (*Closed) Type() string            { return "order.closed.v1" }
+func (*Withdrawn) Type() string         { return "order.withdrawn.v1" }
+func (*HomeMoved) Type() string         { return "order.home_moved.v1" }
+func (*RuleSetActivated) Type() string  { return "ruleset.activated.v1" }
+
+// newEvent returns an empty event of a type, or nil for a type that this version does not know.
+func newEvent(typ string) Event {
+	switch typ {
+	case "order.submitted.v1":
+		return new(Submitted)
+	case "order.accepted.v1":
+		return new(Accepted)
+	case "order.rejected.v1":
+		return new(Rejected)
+	case "order.held.v1":
+		return new(Held)
+	case "order.released.v1":
+		return new(Released)
+	case "order.amended.v1":
+		return new(Amended)
+	case "order.routed.v1":
+		return new(Routed)
+	case "order.unrouted.v1":
+		return new(Unrouted)
+	case "order.confirmed.v1":
+		return new(Confirmed)
+	case "order.fulfilment_started.v1":
+		return new(FulfilmentStarted)
+	case "order.shipped.v1":
+		return new(Shipped)
+	case "order.delivered.v1":
+		return new(Delivered)
+	case "order.fulfilment_failed.v1":
+		return new(FulfilmentFailed)
+	case "order.cancelled.v1":
+		return new(Cancelled)
+	case "order.returned.v1":
+		return new(Returned)
+	case "order.closed.v1":
+		return new(Closed)
+	case "order.withdrawn.v1":
+		return new(Withdrawn)
+	case "order.home_moved.v1":
+		return new(HomeMoved)
+	case "ruleset.activated.v1":
+		return new(RuleSetActivated)
+	}
+	return nil
+}
+
+// A Meta is what stands beside every event: who asked, why, and when it happened.
+type Meta struct {
+	Command      uuid.UUID // the command that led to the event
+	Digest       Digest    // of that command
+	Actor        Actor
+	BusinessUnit string
+	Cause        Cause
+	Occurred     time.Time // when it happened, which may be long before the ledger took it; UTC
+	Epoch        uint32
+}

@@ -1,0 +1,232 @@
+package domain
+
+import (
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// An Order is the state that its events add up to. The zero Order has not been submitted. An Order is a value: Evolve
+// never changes one that it was given, so orders may be kept and shared, and nobody may change their slices.
+type Order struct {
+	ID           uuid.UUID `json:"id"`
+	BusinessUnit string    `json:"business_unit"`
+	Number       string    `json:"number"` // for people
+	Details
+	Lines        []OrderLine  `json:"lines"`
+	Totals       Totals       `json:"totals"` // of what is not cancelled
+	Personal     []Sealed     `json:"personal,omitempty"`
+	Fulfilments  []Fulfilment `json:"fulfilments,omitempty"`
+	Holds        []Hold       `json:"holds,omitempty"`         // the open ones
+	HoldsEver    int          `json:"holds_ever,omitempty"`    // how many there were, for the next one's id
+	Verdict      Verdict      `json:"verdict,omitempty"`       // empty until the order is judged
+	Reason       Reason       `json:"reason,omitzero"`         // of the rejection, cancellation or withdrawal
+	Decision     Decision     `json:"decision,omitzero"`       // why it was accepted or rejected
+	Closed       bool         `json:"closed,omitempty"`        //
+	Settled      bool         `json:"settled,omitempty"`       // was fulfilled before the ledger knew it
+	WithdrawnFor string       `json:"withdrawn_for,omitempty"` // the ledger that has the order instead
+	Home         string       `json:"home,omitempty"`          // the ledger it lives in, where it has moved
+	Epoch        uint32       `json:"epoch,omitempty"`         // how often it has moved
+	Events       uint64       `json:"events"`                  // how many events this is the sum of
+}
+
+// A Verdict is the outcome of validation.
+type Verdict string
+
+// The verdicts. An order that the rules hold has none until it is released.
+const (
+	VerdictAccepted Verdict = "accepted"
+	VerdictRejected Verdict = "rejected"
+)
+
+// An OrderLine is a line and what became of it.
+type OrderLine struct {
+	Line
+	Cancelled     Decimal `json:"cancelled,omitzero"`
+	Returned      Decimal `json:"returned,omitzero"`
+	FirstPromised string  `json:"first_promised,omitempty"` // day on which a site first said the line would be there in full
+	Promised      string  `json:"promised,omitempty"`       // what is promised now; empty while nothing is
+}
+
+// Active is the quantity that is still wanted, fulfilled or not.
+func (l OrderLine) Active() Decimal { return less(l.Quantity, l.Cancelled) }
+
+// A Fulfilment is the part of an order that one site fulfils.
+type Fulfilment struct {
+	ID           string        `json:"id"` // f1, f2, …
+	Site         string        `json:"site"`
+	Phase        Phase         `json:"phase"`
+	Parts        []Part        `json:"parts,omitempty"`
+	Decision     Decision      `json:"decision,omitzero"` // why this site
+	Confirmation *Confirmation `json:"confirmation,omitempty"`
+	Shipments    []Shipment    `json:"shipments,omitempty"`
+	Reason       Reason        `json:"reason,omitzero"` // why it ended early
+}
+
+// A Phase is how far a site has come by its own word; what has been shipped and delivered is told by quantities.
+type Phase string
+
+// The phases. Failed and Unrouted fulfilments keep what they had shipped; the rest went to another site.
+const (
+	PhaseRouted    Phase = "routed"
+	PhaseConfirmed Phase = "confirmed"
+	PhaseStarted   Phase = "started"
+	PhaseFailed    Phase = "failed"
+	PhaseUnrouted  Phase = "unrouted"
+)
+
+// A Part is the share of a line in a fulfilment.
+type Part struct {
+	Line      string  `json:"line"`
+	Quantity  Decimal `json:"quantity"`
+	Shipped   Decimal `json:"shipped,omitzero"`
+	Delivered Decimal `json:"delivered,omitzero"`
+}
+
+// Live reports whether the site is still expected to do something.
+func (f Fulfilment) Live() bool {
+	return f.Phase != PhaseFailed && f.Phase != PhaseUnrouted && slices.ContainsFunc(f.Parts, func(p Part) bool { return p.Shipped.Less(p.Quantity) })
+}
+
+// part returns the share of a line, or nil.
+func (f *Fulfilment) part(line string) *Part {
+	for i := range f.Parts {
+		if f.Parts[i].Line == line {
+			return &f.Parts[i]
+		}
+	}
+	return nil
+}
+
+// A Shipment is what left a site at once.
+type Shipment struct {
+	ID        string         `json:"id,omitempty"` // the site's own, or s1, s2, …
+	Carrier   string         `json:"carrier,omitempty"`
+	Tracking  string         `json:"tracking,omitempty"`
+	Lines     []LineQuantity `json:"lines,omitempty"` // empty in a command: all that is left
+	Documents []Document     `json:"documents,omitempty"`
+}
+
+// A Hold keeps an order from going on until somebody releases it.
+type Hold struct {
+	ID     string `json:"id"` // h1, h2, …
+	Reason Reason `json:"reason"`
+	Role   string `json:"role,omitempty"` // who may release it; empty: whoever may change the order
+	Until  Date   `json:"until,omitzero"` // when it is to be looked at again; nothing happens by itself
+}
+
+// A Confirmation is a site's answer.
+type Confirmation struct {
+	Outcome   Outcome            `json:"outcome"`
+	Reference string             `json:"reference,omitempty"` // the site's own number
+	Lines     []LineConfirmation `json:"lines,omitempty"`
+	Reason    Reason             `json:"reason,omitzero"`
+}
+
+// An Outcome is what a site says to a fulfilment.
+type Outcome string
+
+// The outcomes.
+const (
+	Accepts            Outcome = "accepted"
+	AcceptsWithChanges Outcome = "accepted_with_changes"
+	Refuses            Outcome = "refused"
+)
+
+// A LineConfirmation is a site's answer for one line.
+type LineConfirmation struct {
+	Line        string    `json:"line"`
+	Promises    []Promise `json:"promises,omitempty"`
+	Substitute  string    `json:"substitute,omitempty"` // the SKU that comes instead
+	Backordered Decimal   `json:"backordered,omitzero"` // will come, nobody knows when
+	Cancelled   Decimal   `json:"cancelled,omitzero"`   // will not come
+	Reason      Reason    `json:"reason,omitzero"`
+}
+
+// A Promise is a quantity on a day.
+type Promise struct {
+	Quantity Decimal `json:"quantity"`
+	Kind     string  `json:"kind"` // ship or deliver
+	Date     Date    `json:"date"`
+}
+
+// Exists reports whether the order has been submitted.
+func (o Order) Exists() bool { return o.Events > 0 }
+
+// Revision is the revision of the newest event in an order that exists.
+func (o Order) Revision() uint64 { return o.Events - 1 }
+
+// Line returns a line by its id, or nil.
+func (o *Order) Line(id string) *OrderLine {
+	for i := range o.Lines {
+		if o.Lines[i].ID == id {
+			return &o.Lines[i]
+		}
+	}
+	return nil
+}
+
+// Fulfilment returns a fulfilment by its id, or nil.
+func (o *Order) Fulfilment(id string) *Fulfilment {
+	for i := range o.Fulfilments {
+		if o.Fulfilments[i].ID == id {
+			return &o.Fulfilments[i]
+		}
+	}
+	return nil
+}
+
+// Shipped is how much of a line has left all sites.
+func (o Order) Shipped(line string) Decimal {
+	return o.sum(line, func(p Part) Decimal { return p.Shipped })
+}
+
+// Delivered is how much of a line has arrived.
+func (o Order) Delivered(line string) Decimal {
+	return o.sum(line, func(p Part) Decimal { return p.Delivered })
+}
+
+// Allocated is how much of a line sites have been given.
+func (o Order) Allocated(line string) Decimal {
+	return o.sum(line, func(p Part) Decimal { return p.Quantity })
+}
+
+func (o Order) sum(line string, of func(Part) Decimal) Decimal {
+	var total Decimal
+	for i := range o.Fulfilments {
+		if p := o.Fulfilments[i].part(line); p != nil {
+			total = plus(total, of(*p))
+		}
+	}
+	return total
+}
+
+// Unallocated is what no site has been given yet.
+func (o Order) Unallocated() []LineQuantity {
+	var open []LineQuantity
+	for _, l := range o.Lines {
+		if q := less(l.Active(), o.Allocated(l.ID)); q.Sign() > 0 {
+			open = append(open, LineQuantity{l.ID, q})
+		}
+	}
+	return open
+}
+
+// FailedSites are the sites that have failed this order, in the order in which they did.
+func (o Order) FailedSites() []string {
+	var sites []string
+	for _, f := range o.Fulfilments {
+		if f.Phase == PhaseFailed && !slices.Contains(sites, f.Site) {
+			sites = append(sites, f.Site)
+		}
+	}
+	return sites
+}
+
+// ShipTo is the party that the goods go to.
+func (o Order) ShipTo() Party {
+	if s := o.Parties.ShipTo; s.Country != "" || len(s.Identifiers) > 0 {
+		return s
+	}
+	return o.Parties.Buyer
+}

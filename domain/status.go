@@ -1,0 +1,114 @@
+package domain
+
+// A Status is an order's state in one word. It is never stored in an event: it follows from the order's quantities,
+// its fulfilments' phases and its holds.
+type Status string
+
+// The statuses, in the order in which an order that meets no trouble passes them.
+const (
+	StatusSubmitted        Status = "submitted"
+	StatusRejected         Status = "rejected"
+	StatusOnHold           Status = "on_hold"
+	StatusAccepted         Status = "accepted"
+	StatusRouted           Status = "routed"
+	StatusConfirmed        Status = "confirmed"
+	StatusInFulfilment     Status = "in_fulfilment"
+	StatusPartiallyShipped Status = "partially_shipped"
+	StatusShipped          Status = "shipped"
+	StatusDelivered        Status = "delivered"
+	StatusClosed           Status = "closed"
+	StatusCancelled        Status = "cancelled"
+	StatusWithdrawn        Status = "withdrawn"
+)
+
+// Statuses lists every status.
+func Statuses() []Status {
+	return []Status{
+		StatusSubmitted, StatusRejected, StatusOnHold, StatusAccepted, StatusRouted, StatusConfirmed, StatusInFulfilment,
+		StatusPartiallyShipped, StatusShipped, StatusDelivered, StatusClosed, StatusCancelled, StatusWithdrawn,
+	}
+}
+
+// Final reports whether no work is left to do on an order: what follows, such as a return, is an afterthought.
+func (s Status) Final() bool {
+	switch s {
+	case StatusRejected, StatusClosed, StatusCancelled, StatusWithdrawn:
+		return true
+	}
+	return false
+}
+
+// Status derives the order's state. The empty Status is that of an order that does not exist.
+func (o Order) Status() Status {
+	switch {
+	case !o.Exists():
+		return ""
+	case o.WithdrawnFor != "":
+		return StatusWithdrawn
+	case o.Verdict == VerdictRejected:
+		return StatusRejected
+	case o.Closed:
+		return StatusClosed
+	}
+	moved := o.movement()
+	switch {
+	case !moved.active:
+		return StatusCancelled
+	case moved.delivered:
+		return StatusDelivered
+	case moved.shipped:
+		return StatusShipped
+	case len(o.Holds) > 0:
+		return StatusOnHold
+	case o.Verdict == "":
+		return StatusSubmitted
+	case moved.begun:
+		return StatusPartiallyShipped
+	case len(o.Unallocated()) > 0:
+		return StatusAccepted
+	}
+	return o.phase()
+}
+
+// movement sums up an order's quantities.
+type movement struct {
+	active    bool // something is wanted
+	begun     bool // something of that has been shipped
+	shipped   bool // all of it has been shipped
+	delivered bool // all of it has been delivered
+}
+
+func (o Order) movement() movement {
+	m := movement{shipped: true, delivered: true}
+	for _, l := range o.Lines {
+		active := l.Active()
+		if active.Sign() <= 0 {
+			continue
+		}
+		m.active = true
+		shipped := o.Shipped(l.ID)
+		m.begun = m.begun || shipped.Sign() > 0
+		m.shipped = m.shipped && !shipped.Less(active)
+		m.delivered = m.delivered && !o.Delivered(l.ID).Less(active)
+	}
+	return m
+}
+
+// phase is the status of an order whose whole quantity has a site and of which nothing has been shipped: work has
+// begun when one site has begun, and an order is confirmed when all its sites have confirmed.
+func (o Order) phase() Status {
+	confirmed := true
+	for _, f := range o.Fulfilments {
+		if !f.Live() {
+			continue
+		}
+		if f.Phase == PhaseStarted {
+			return StatusInFulfilment
+		}
+		confirmed = confirmed && f.Phase == PhaseConfirmed
+	}
+	if confirmed {
+		return StatusConfirmed
+	}
+	return StatusRouted
+}
