@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -91,7 +92,7 @@ func (a Submit) check(k *checker) {
 		lines[i].Line = l
 	}
 	if _, err := totalsOf(a.Details, lines); err != nil {
-		k.fail("lines", "amount_inexact", "the order's total cannot be computed exactly: quantities, prices or base quantities have too many digits")
+		k.err = inexact()
 	}
 }
 
@@ -237,6 +238,13 @@ func (a Withdraw) check(k *checker) {
 	k.reason(a.Reason, false)
 }
 
+// Check returns a [*Malformed] for a line that no order takes.
+func (l Line) Check() error {
+	k := &checker{}
+	k.line("", &l)
+	return k.err
+}
+
 // A checker remembers the first fault.
 type checker struct{ err error }
 
@@ -248,7 +256,7 @@ func (k *checker) fail(field, code, format string, args ...any) {
 	}
 }
 
-// name checks a name, code or number: short, on one line, without anything invisible.
+// name checks a name, code or number: short, on one line, without control characters.
 func (k *checker) name(field, s string, required bool) {
 	switch {
 	case s == "" && required:
@@ -257,7 +265,7 @@ func (k *checker) name(field, s string, required bool) {
 		k.fail(field, "too_long", "at most %d bytes, not %d", MaxName, len(s))
 	case !utf8.ValidString(s):
 		k.fail(field, "invalid_utf8", "the text is not UTF-8")
-	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
+	case strings.ContainsFunc(s, unicode.IsControl):
 		k.fail(field, "control_character", "control characters are not allowed here")
 	}
 }
@@ -428,28 +436,32 @@ func (k *checker) lines(field string, lines []Line) {
 		if k.err != nil {
 			return
 		}
-		l, field := &lines[i], at(field, i)
-		if l.ID != "" {
-			k.fail(field+".id", "unexpected", "the ledger numbers the lines; the buyer's own number goes into buyer_line")
-		}
-		k.name(field+".buyer_line", l.BuyerLine, false)
-		k.name(field+".sku", l.SKU, false)
-		k.name(field+".buyer_sku", l.BuyerSKU, false)
-		k.gtin(field+".gtin", l.GTIN)
-		if l.SKU == "" && l.BuyerSKU == "" && l.GTIN == "" {
-			k.fail(field+".sku", "missing", "a line names its article by sku, buyer_sku or gtin")
-		}
-		k.text(field+".description", l.Description)
-		k.name(field+".configuration.schema", l.Configuration.Schema, false)
-		k.data(field+".configuration.data", l.Configuration.Data)
-		k.sha256(field+".configuration.sha256", l.Configuration.SHA256, false)
-		k.positive(field+".quantity", l.Quantity, false)
-		k.unit(field+".unit", l.Unit)
-		k.date(field+".requested", l.Requested)
-		k.price(field+".price", l.Price)
-		k.adjustments(field+".adjustments", l.Adjustments)
-		k.taxes(field+".taxes", l.Taxes)
+		k.line(at(field, i)+".", &lines[i])
 	}
+}
+
+// line checks a line, the names of whose fields begin with prefix.
+func (k *checker) line(prefix string, l *Line) {
+	if l.ID != "" {
+		k.fail(prefix+"id", "unexpected", "the ledger numbers the lines; the buyer's own number goes into buyer_line")
+	}
+	k.name(prefix+"buyer_line", l.BuyerLine, false)
+	k.name(prefix+"sku", l.SKU, false)
+	k.name(prefix+"buyer_sku", l.BuyerSKU, false)
+	k.gtin(prefix+"gtin", l.GTIN)
+	if l.SKU == "" && l.BuyerSKU == "" && l.GTIN == "" {
+		k.fail(prefix+"sku", "missing", "a line names its article by sku, buyer_sku or gtin")
+	}
+	k.text(prefix+"description", l.Description)
+	k.name(prefix+"configuration.schema", l.Configuration.Schema, false)
+	k.data(prefix+"configuration.data", l.Configuration.Data)
+	k.sha256(prefix+"configuration.sha256", l.Configuration.SHA256, false)
+	k.positive(prefix+"quantity", l.Quantity, false)
+	k.unit(prefix+"unit", l.Unit)
+	k.date(prefix+"requested", l.Requested)
+	k.price(prefix+"price", l.Price)
+	k.adjustments(prefix+"adjustments", l.Adjustments)
+	k.taxes(prefix+"taxes", l.Taxes)
 }
 
 var unitCode = regexp.MustCompile(`^[A-Z0-9]{2,3}$`)

@@ -24,7 +24,7 @@ func (e *Rejected) code(c *coder) {
 }
 
 func (e *Held) code(c *coder) {
-	structure(c, "hold", &e.Hold, true, (*Hold).code)
+	required(c, "hold", &e.Hold, (*Hold).code)
 	c.decision(&e.Decision)
 }
 
@@ -58,7 +58,7 @@ func (e *Unrouted) code(c *coder) {
 
 func (e *Confirmed) code(c *coder) {
 	str(c, "fulfilment", &e.Fulfilment)
-	structure(c, "confirmation", &e.Confirmation, true, (*Confirmation).code)
+	required(c, "confirmation", &e.Confirmation, (*Confirmation).code)
 }
 
 func (e *FulfilmentStarted) code(c *coder) {
@@ -67,7 +67,7 @@ func (e *FulfilmentStarted) code(c *coder) {
 
 func (e *Shipped) code(c *coder) {
 	str(c, "fulfilment", &e.Fulfilment)
-	structure(c, "shipment", &e.Shipment, true, (*Shipment).code)
+	required(c, "shipment", &e.Shipment, (*Shipment).code)
 }
 
 func (e *Delivered) code(c *coder) {

@@ -10,7 +10,7 @@ func (d *Details) code(c *coder) {
 	str(c, "currency", &d.Currency)
 	structure(c, "parties", &d.Parties, !d.Parties.IsZero(), (*Parties).code)
 	structure(c, "terms", &d.Terms, d.Terms != Terms{}, (*Terms).code)
-	structure(c, "deadlines", &d.Deadlines, d.Deadlines != Deadlines{}, (*Deadlines).code)
+	structure(c, "deadlines", &d.Deadlines, !d.Deadlines.IsZero(), (*Deadlines).code)
 	list(c, "adjustments", &d.Adjustments, (*Adjustment).code)
 	list(c, "taxes", &d.Taxes, (*Tax).code)
 	c.option("total_given", &d.TotalGiven)
@@ -65,6 +65,9 @@ func (i *Incoterms) code(c *coder) {
 	str(c, "place", &i.Place)
 }
 
+// IsZero reports whether no deadline was agreed on.
+func (d Deadlines) IsZero() bool { return d.ConfirmBy.IsZero() && d.ShipBy.IsZero() }
+
 func (d *Deadlines) code(c *coder) {
 	c.time("confirm_by", &d.ConfirmBy)
 	c.time("ship_by", &d.ShipBy)
@@ -81,7 +84,10 @@ func (l *Line) code(c *coder) {
 	c.always("quantity", &l.Quantity)
 	str(c, "unit", &l.Unit)
 	c.date("requested", &l.Requested)
-	structure(c, "price", &l.Price, l.Price != Price{}, (*Price).code)
+	structure(c, "price", &l.Price, l.Price != Price{}, func(p *Price, c *coder) {
+		p.code(c)
+		c.present("price", *p != Price{}) // its amount is written also where it is 0
+	})
 	list(c, "adjustments", &l.Adjustments, (*Adjustment).code)
 	list(c, "taxes", &l.Taxes, (*Tax).code)
 }
@@ -120,7 +126,7 @@ func (t *Tax) code(c *coder) {
 	c.always("amount", &t.Amount)
 }
 
-func (c *coder) totals(t *Totals) { structure(c, "totals", t, true, (*Totals).code) }
+func (c *coder) totals(t *Totals) { required(c, "totals", t, (*Totals).code) }
 
 func (t *Totals) code(c *coder) {
 	c.always("lines", &t.Lines)
@@ -217,7 +223,7 @@ func (l *LineConfirmation) code(c *coder) {
 func (p *Promise) code(c *coder) {
 	c.always("quantity", &p.Quantity)
 	str(c, "kind", &p.Kind)
-	structure(c, "date", &p.Date, true, (*Date).code)
+	required(c, "date", &p.Date, (*Date).code)
 }
 
 func (s *Shipment) code(c *coder) {
@@ -300,7 +306,14 @@ func (f *Fulfilment) code(c *coder) {
 	c.decision(&f.Decision)
 	pointer(c, "confirmation", &f.Confirmation, (*Confirmation).code)
 	list(c, "shipments", &f.Shipments, (*Shipment).code)
+	list(c, "arrived", &f.Arrived, (*Arrival).code)
 	c.reason(&f.Reason)
+}
+
+func (a *Arrival) code(c *coder) {
+	str(c, "shipment", &a.Shipment)
+	str(c, "line", &a.Line)
+	c.always("quantity", &a.Quantity)
 }
 
 func (p *Part) code(c *coder) {

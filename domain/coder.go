@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -19,7 +18,7 @@ import (
 //   - members stand in the order in which code names them, without white space, and those that are zero are left
 //     out. So one value has one form, which a digest can be taken of, and reading is one pass that looks nothing up;
 //   - reading is strict: an unknown, repeated or misplaced member is an error, as is anything that writing would
-//     not have written in a value's place.
+//     not have written in a value's place. What can be read is written again as the same bytes.
 //
 // A later version of a type may add members, which old events lack, and must never remove or move one.
 type coder struct {
@@ -131,6 +130,14 @@ func str[S ~string](c *coder, name string, v *S) {
 		c.quote(string(*v))
 	} else {
 		*v = S(c.unquote())
+		c.present(name, *v != "")
+	}
+}
+
+// present fails for a member that was read and, being zero, should have been left out.
+func (c *coder) present(name string, present bool) {
+	if !present {
+		c.fail("%s: a zero value is left out", name)
 	}
 }
 
@@ -163,6 +170,9 @@ func number[N ~int | ~int64 | ~uint32 | ~uint64](c *coder, name string, v *N) {
 		return
 	}
 	if c.writing {
+		if (int64(*v) < 0) != (*v < 0) {
+			c.fail("%s: %d is too large", name, *v)
+		}
 		c.out = strconv.AppendInt(c.out, int64(*v), 10)
 		return
 	}
@@ -170,9 +180,10 @@ func number[N ~int | ~int64 | ~uint32 | ~uint64](c *coder, name string, v *N) {
 	for end < len(c.in) && (c.in[end] >= '0' && c.in[end] <= '9' || c.in[end] == '-') {
 		end++
 	}
-	n, err := strconv.ParseInt(c.in[c.pos:end], 10, 64)
-	if err != nil || int64(N(n)) != n {
-		c.fail("%s: expected a whole number", name)
+	digits := c.in[c.pos:end]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || int64(N(n)) != n || (n < 0) != (N(n) < 0) || strings.HasPrefix(strings.TrimPrefix(digits, "-"), "0") {
+		c.fail("%s: expected a whole number other than 0", name)
 		return
 	}
 	*v = N(n)
@@ -183,6 +194,7 @@ func number[N ~int | ~int64 | ~uint32 | ~uint64](c *coder, name string, v *N) {
 func (c *coder) decimal(name string, v *Decimal) {
 	if c.member(name, !v.IsZero()) {
 		c.digits(name, v)
+		c.present(name, !v.IsZero())
 	}
 }
 
@@ -213,9 +225,14 @@ func (c *coder) digits(name string, v *Decimal) {
 		c.out = append(c.out, '"')
 		return
 	}
-	d, err := ParseDecimal(c.unquote())
+	s := c.unquote()
+	d, err := ParseDecimal(s)
 	if err != nil {
 		c.fail("%s: %v", name, err)
+		return
+	}
+	if s[0] == '-' && d.IsZero() || strings.Contains(s, ".") && s[len(s)-1] == '0' {
+		c.fail("%s: %s is not in canonical form", name, s)
 	}
 	*v = d
 }
@@ -226,16 +243,23 @@ func (c *coder) time(name string, v *time.Time) {
 		return
 	}
 	if c.writing {
+		utc := v.UTC()
+		if utc.Year() < 0 || utc.Year() > 9999 {
+			c.fail("%s: the year %d cannot be written", name, utc.Year())
+		}
 		c.out = append(c.out, '"')
-		c.out = v.UTC().AppendFormat(c.out, time.RFC3339Nano)
+		c.out = utc.AppendFormat(c.out, time.RFC3339Nano)
 		c.out = append(c.out, '"')
 		return
 	}
-	t, err := time.Parse(time.RFC3339Nano, c.unquote())
-	if err != nil {
-		c.fail("%s: expected a time", name)
+	s := c.unquote()
+	t, err := time.Parse(time.RFC3339Nano, s)
+	var written [len(time.RFC3339Nano)]byte
+	if err != nil || string(t.UTC().AppendFormat(written[:0], time.RFC3339Nano)) != s {
+		c.fail("%s: expected a time in UTC", name)
 	}
 	*v = t.UTC()
+	c.present(name, !v.IsZero())
 }
 
 func (c *coder) uuid(name string, v *uuid.UUID) {
@@ -246,11 +270,13 @@ func (c *coder) uuid(name string, v *uuid.UUID) {
 		c.quote(v.String())
 		return
 	}
-	id, err := uuid.Parse(c.unquote())
-	if err != nil {
+	s := c.unquote()
+	id, err := uuid.Parse(s)
+	if err != nil || len(s) != 36 || strings.ToLower(s) != s {
 		c.fail("%s: expected a UUID", name)
 	}
 	*v = id
+	c.present(name, *v != uuid.Nil)
 }
 
 // base64 codes bytes, left out where there are none.
@@ -264,11 +290,13 @@ func (c *coder) base64(name string, v *[]byte) {
 		c.out = append(c.out, '"')
 		return
 	}
-	b, err := base64.StdEncoding.DecodeString(c.unquote())
-	if err != nil {
+	s := c.unquote()
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || len(s) != base64.StdEncoding.EncodedLen(len(b)) { // the decoder passes over ends of lines
 		c.fail("%s: expected base64", name)
 	}
 	*v = b
+	c.present(name, len(b) > 0)
 }
 
 func (c *coder) digest(name string, v *Digest) {
@@ -281,18 +309,32 @@ func (c *coder) digest(name string, v *Digest) {
 		c.out = append(c.out, '"')
 		return
 	}
-	b, err := hex.DecodeString(c.unquote())
-	if err != nil || len(b) != len(v) {
+	s := c.unquote()
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(v) || strings.ToLower(s) != s {
 		c.fail("%s: expected %d hexadecimal bytes", name, len(v))
 		return
 	}
 	*v = Digest(b)
+	c.present(name, *v != Digest{})
 }
 
-// structure codes a struct, left out where it is not present.
+// structure codes a struct, left out where it is not present, which is where all its members are zero.
 func structure[T any](c *coder, name string, v *T, present bool, code func(*T, *coder)) {
 	if c.member(name, present) {
+		c.object(func(c *coder) {
+			code(v, c)
+			c.present(name, !c.first)
+		})
+	}
+}
+
+// required codes a struct that is written also where all its members are zero.
+func required[T any](c *coder, name string, v *T, code func(*T, *coder)) {
+	if c.member(name, true) {
 		c.object(func(c *coder) { code(v, c) })
+	} else if c.err == nil {
+		c.fail("%s is missing", name)
 	}
 }
 
@@ -435,13 +477,13 @@ func (c *coder) unescape(i int) string {
 			b.WriteByte(ch)
 			i++
 		default:
-			r, size := unescapeRune(c.in[i:])
+			ch, size := unescapeByte(c.in[i:])
 			if size == 0 {
 				c.pos = i
 				c.fail("bad escape in a string")
 				return ""
 			}
-			b.WriteRune(r)
+			b.WriteByte(ch)
 			i += size
 		}
 	}
@@ -449,46 +491,29 @@ func (c *coder) unescape(i int) string {
 	return ""
 }
 
-// unescapeRune reads the escape at the start of s and returns its length, or 0 where there is none.
-func unescapeRune(s string) (rune, int) {
+// unescapeByte reads the escape at the start of s, in the one form that quote gives it, and returns its length, or 0
+// where there is none.
+func unescapeByte(s string) (byte, int) {
 	if len(s) < 2 {
 		return 0, 0
 	}
 	switch s[1] {
-	case '"', '\\', '/':
-		return rune(s[1]), 2
-	case 'b':
-		return '\b', 2
-	case 'f':
-		return '\f', 2
+	case '"', '\\':
+		return s[1], 2
 	case 'n':
 		return '\n', 2
 	case 'r':
 		return '\r', 2
 	case 't':
 		return '\t', 2
-	case 'u':
-		r, ok := hexRune(s)
-		if !ok {
-			return 0, 0
-		}
-		if !utf16.IsSurrogate(r) {
-			return r, 6
-		}
-		low, ok := hexRune(s[6:])
-		if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
-			return 0, 0
-		}
-		return r, 12
 	}
-	return 0, 0
-}
-
-// hexRune reads \uXXXX.
-func hexRune(s string) (rune, bool) {
-	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' {
-		return 0, false
+	if len(s) < 6 || s[1:4] != "u00" {
+		return 0, 0
 	}
-	n, err := strconv.ParseUint(s[2:6], 16, 16)
-	return rune(n), err == nil
+	high, low := strings.IndexByte("01", s[4]), strings.IndexByte(hexDigits, s[5])
+	b := byte(high<<4 | low)
+	if high < 0 || low < 0 || b == '\n' || b == '\r' || b == '\t' {
+		return 0, 0
+	}
+	return b, 6
 }

@@ -6,8 +6,11 @@ import (
 	"time"
 )
 
-// ReasonNoSiteLeft is the code of the hold on an order that no site can fulfil.
-const ReasonNoSiteLeft = "no_site_left"
+// The codes of reasons that Decide gives by itself.
+const (
+	ReasonNoSiteLeft       = "no_site_left"      // of the hold on an order that no site can fulfil
+	ReasonCompleteDelivery = "complete_delivery" // of taking parts away from sites so that one site gets them all
+)
 
 // Decide returns the events that a command leads to, at least one, or a [*Refused] or [*Malformed] that says why
 // there are none. It is pure: the same order, command, policy and time give the same answer. It looks at no personal
@@ -100,7 +103,7 @@ func (d *decider) submit(c Command, a Submit) error {
 	}
 	totals, err := totalsOf(a.Details, Evolve(Order{}, e).Lines)
 	if err != nil {
-		return malformed("lines", "amount_inexact", "the order's total cannot be computed exactly")
+		return inexact()
 	}
 	e.Totals = totals
 	d.emit(e)
@@ -135,30 +138,56 @@ func numbered(lines []Line, n int) []Line {
 
 // place finds sites for what has none, and holds the order where there are none. An order that is on hold waits.
 func (d *decider) place() error {
-	open := d.order.Unallocated()
-	if len(open) == 0 || len(d.order.Holds) > 0 {
+	if len(d.order.Holds) > 0 {
 		return nil
 	}
-	routing, err := d.find(open)
+	d.gather()
+	open := d.order.Unallocated()
+	if len(open) == 0 {
+		return nil
+	}
+	routing, deferred, err := d.find(open)
 	switch {
 	case err != nil:
 		return err
 	case routing != nil:
 		d.emit(routing)
-	default:
+	case !deferred:
 		d.putOnHold(Reason{Code: ReasonNoSiteLeft, Text: "no site is left that can fulfil the order"}, "", Date{}, Decision{})
 	}
 	return nil
 }
 
-// find asks the policy for sites. It returns nil where none are left.
-func (d *decider) find(open []LineQuantity, excluded ...string) (*Routed, error) {
+// gather takes an order that is to be delivered at once away from its sites where it would be fulfilled by more than
+// one: an amendment added to it, or asked for complete delivery only now.
+func (d *decider) gather() {
+	if !d.order.Terms.CompleteDelivery {
+		return
+	}
+	var live []string
+	for _, f := range d.order.Fulfilments {
+		if f.Live() {
+			live = append(live, f.ID)
+		}
+	}
+	if len(live) == 0 || len(live) == 1 && len(d.order.Unallocated()) == 0 {
+		return
+	}
+	for _, id := range live {
+		d.emit(&Unrouted{Fulfilment: id, Reason: Reason{Code: ReasonCompleteDelivery, Text: "one site is to deliver the whole order"}})
+	}
+}
+
+// find asks the policy for sites. It returns nil where none are left, or where the policy defers the matter.
+func (d *decider) find(open []LineQuantity, excluded ...string) (routed *Routed, deferred bool, err error) {
 	excluded = append(d.order.FailedSites(), excluded...)
 	routing := d.policy.Route(d.order, open, excluded)
-	if !covers(routing.Allocations, open, excluded) {
-		return nil, nil
+	split := d.order.Terms.CompleteDelivery && len(routing.Allocations) > 1
+	if routing.Deferred || split || !covers(routing.Allocations, open, excluded) {
+		return nil, routing.Deferred, nil
 	}
-	return d.allocate(routing.Allocations, routing.Decision, Reason{})
+	routed, err = d.allocate(routing.Allocations, routing.Decision, Reason{})
+	return routed, false, err
 }
 
 // covers reports whether allocations give away exactly what is open, and nothing to a site that is excluded.
@@ -171,8 +200,9 @@ func covers(allocations []Allocation, open []LineQuantity, excluded []string) bo
 		if a.Site == "" || len(a.Lines) == 0 || slices.Contains(excluded, a.Site) {
 			return false
 		}
-		for _, q := range a.Lines {
-			if q.Quantity.Sign() <= 0 || rest[q.Line].Less(q.Quantity) {
+		for i, q := range a.Lines {
+			twice := slices.ContainsFunc(a.Lines[:i], func(p LineQuantity) bool { return p.Line == q.Line })
+			if twice || q.Quantity.Sign() <= 0 || rest[q.Line].Less(q.Quantity) {
 				return false
 			}
 			rest[q.Line] = less(rest[q.Line], q.Quantity)
@@ -228,6 +258,14 @@ func (d *decider) under() error {
 	return nil
 }
 
+// accepted refuses what may only be done once the order has been found good.
+func (d *decider) accepted() error {
+	if d.order.Verdict != VerdictAccepted {
+		return refuse(CodeNotAccepted, "the order has not been accepted yet")
+	}
+	return nil
+}
+
 // unshipped refuses what may only be done while something is left to ship.
 func (d *decider) unshipped() error {
 	if d.order.movement().shipped {
@@ -269,8 +307,9 @@ func (d *decider) release(a Release) error {
 		d.emit(&Accepted{})
 	}
 	// Where no site is found the order stays accepted rather than be held again at once: somebody will route it.
+	d.gather()
 	if open := d.order.Unallocated(); len(open) > 0 {
-		routing, err := d.find(open)
+		routing, _, err := d.find(open)
 		if err != nil {
 			return err
 		}

@@ -8,14 +8,14 @@ import (
 // What concerns fulfilments: routing, and what sites report.
 
 func (d *decider) route(a Route) error {
-	if err := firstOf(d.ended, d.under); err != nil {
+	if err := firstOf(d.ended, d.under, d.accepted); err != nil {
 		return err
 	}
-	open := d.order.Unallocated()
-	if len(open) == 0 {
+	if len(d.order.Unallocated()) == 0 {
 		return refuse(CodeNothingToRoute, "every line has its site")
 	}
-	return d.send(open, a.Site, a.Reason)
+	d.gather()
+	return d.send(d.order.Unallocated(), a.Site, a.Reason)
 }
 
 // send gives what is open to a site, or to those that the policy finds.
@@ -25,7 +25,7 @@ func (d *decider) send(open []LineQuantity, site string, reason Reason, excluded
 	if site != "" {
 		routing, err = d.allocate([]Allocation{{Site: site, Lines: open}}, Decision{}, reason)
 	} else {
-		routing, err = d.find(open, excluded...)
+		routing, _, err = d.find(open, excluded...)
 	}
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (d *decider) confirm(a Confirm) error {
 	}
 	d.emit(&Confirmed{Fulfilment: f.ID, Confirmation: a.Confirmation})
 	if len(cancelled.Lines) > 0 {
-		d.cancelled(cancelled)
+		return d.cancelled(cancelled)
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (d *decider) ship(a Ship) error {
 		}
 	}
 	if s.ID == "" {
-		s.ID = "s" + strconv.Itoa(d.order.shipments()+1)
+		s.ID = d.order.nextShipment()
 	}
 	if d.order.shipment(s.ID) != nil {
 		return refuse(CodeShipmentExists, "the order has a shipment %s already", s.ID)
@@ -178,12 +178,16 @@ func (f *Fulfilment) rest(of func(Part) Decimal) []LineQuantity {
 	return rest
 }
 
-func (o Order) shipments() int {
-	n := 0
+// nextShipment is an id for a shipment to which its site gave none: s1, s2, …, passing over what sites have taken.
+func (o Order) nextShipment() string {
+	n := 1
 	for _, f := range o.Fulfilments {
 		n += len(f.Shipments)
 	}
-	return n
+	for o.shipment("s"+strconv.Itoa(n)) != nil {
+		n++
+	}
+	return "s" + strconv.Itoa(n)
 }
 
 func (o Order) shipment(id string) *Shipment {
@@ -218,6 +222,14 @@ func (d *decider) deliver(a Deliver) error {
 		}
 		if len(lines) == 0 {
 			lines = f.Shipments[i].Lines
+		}
+		for _, q := range lines {
+			switch rest := f.underWay(f.Shipments[i], q.Line); {
+			case rest.IsZero():
+				return refuse(CodeAlreadyDelivered, "shipment %s: all that it held of line %s has been delivered", a.Shipment, q.Line)
+			case rest.Less(q.Quantity):
+				return refuse(CodeOverDelivery, "shipment %s, line %s: %v cannot have arrived, only %v are under way", a.Shipment, q.Line, q.Quantity, rest)
+			}
 		}
 	}
 	if len(lines) == 0 {

@@ -34,7 +34,7 @@ func (d *decider) amend(a Amend) error {
 	amended := Evolve(d.order, e)
 	totals, err := totalsOf(amended.Details, amended.Lines)
 	if err != nil {
-		return malformed("lines", "amount_inexact", "the order's total cannot be computed exactly")
+		return inexact()
 	}
 	e.Totals = totals
 	d.emit(e)
@@ -73,19 +73,23 @@ func (d *decider) cancel(a Cancel) error {
 		}
 		e.Taken = append(e.Taken, d.surplus(l.ID, less(l.Active(), q.Quantity))...)
 	}
-	d.cancelled(e)
-	return nil
+	return d.cancelled(e)
 }
 
-// cancelled completes the event with the totals that it leads to. They are never harder to compute than before.
-func (d *decider) cancelled(e *Cancelled) {
+// cancelled completes the event with the totals that it leads to.
+func (d *decider) cancelled(e *Cancelled) error {
 	after := Evolve(d.order, e)
 	totals, err := totalsOf(after.Details, after.Lines)
 	if err != nil {
-		totals = d.order.Totals
+		return inexact()
 	}
 	e.Totals = totals
 	d.emit(e)
+	return nil
+}
+
+func inexact() error {
+	return malformed("lines", "amount_inexact", "the order's total cannot be computed exactly: quantities, prices or base quantities have too many digits")
 }
 
 // open is what is wanted and not shipped yet.

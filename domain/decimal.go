@@ -117,6 +117,9 @@ func (a Decimal) Quo(b Decimal) (Decimal, error) {
 	return canonical(q), nil
 }
 
+// Neg returns −a.
+func (a Decimal) Neg() Decimal { return canonical(a.d.Neg()) }
+
 // Cmp compares two numbers: −1 where a is smaller, 0 where they are equal, 1 where a is larger.
 func (a Decimal) Cmp(b Decimal) int { return a.d.Cmp(b.d) }
 

@@ -36,9 +36,7 @@ func Evolve(o Order, e Event) Order {
 	case *Shipped:
 		o.shipped(e)
 	case *Delivered:
-		o.change(e.Fulfilment, func(f *Fulfilment) {
-			f.add(e.Lines, func(p *Part) *Decimal { return &p.Delivered })
-		})
+		o.change(e.Fulfilment, func(f *Fulfilment) { f.delivered(e) })
 	case *Cancelled:
 		o.cancelled(e)
 	case *Returned:
@@ -127,12 +125,17 @@ func (o *Order) routed(e *Routed) {
 	}
 }
 
-// ended leaves a fulfilment only what it has shipped.
+// ended leaves a fulfilment only what it has shipped. What was promised of the rest is void.
 func (o *Order) ended(id string, phase Phase, reason Reason) {
+	o.Lines = slices.Clone(o.Lines)
 	o.change(id, func(f *Fulfilment) {
 		f.Phase, f.Reason = phase, reason
 		for i := range f.Parts {
-			f.Parts[i].Quantity = f.Parts[i].Shipped
+			p := &f.Parts[i]
+			if l := o.Line(p.Line); l != nil && p.Shipped.Less(p.Quantity) {
+				l.Promised = ""
+			}
+			p.Quantity = p.Shipped
 		}
 		f.Parts = slices.DeleteFunc(f.Parts, func(p Part) bool { return p.Quantity.IsZero() })
 	})
@@ -176,6 +179,24 @@ func (o *Order) shipped(e *Shipped) {
 			f.Phase = PhaseStarted
 		}
 	})
+}
+
+// delivered notes what has arrived. What names no shipment is taken to come from the oldest one under way.
+func (f *Fulfilment) delivered(e *Delivered) {
+	f.add(e.Lines, func(p *Part) *Decimal { return &p.Delivered })
+	f.Arrived = slices.Clone(f.Arrived)
+	for _, q := range e.Lines {
+		rest := q.Quantity
+		for _, s := range f.Shipments {
+			if e.Shipment != "" && e.Shipment != s.ID {
+				continue
+			}
+			if n := minDecimal(rest, f.underWay(s, q.Line)); n.Sign() > 0 {
+				f.Arrived = append(f.Arrived, Arrival{Shipment: s.ID, Line: q.Line, Quantity: n})
+				rest = less(rest, n)
+			}
+		}
+	}
 }
 
 func (o *Order) cancelled(e *Cancelled) {

@@ -60,7 +60,7 @@ const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 const numberLength = 13
 
 // Number is an order's number for people: twelve characters from the order's id and a check character, which tells
-// any single wrong character and nearly any two that changed places. It is written in groups: K7Q2-9FTM-3XWA-P.
+// any single wrong character and any two neighbours that changed places, but for 0 and Z. It is written in groups: K7Q2-9FTM-3XWA-P.
 func Number(order uuid.UUID) string {
 	// Version and variant bits of the id stand in bytes 6 and 8: the number is made of the others.
 	bits := binary.BigEndian.Uint64([]byte{order[0], order[1], order[2], order[3], order[4], order[5], order[10], order[11]})
@@ -98,7 +98,7 @@ func ParseNumber(s string) (string, bool) {
 	digits := make([]byte, 0, numberLength)
 	for _, r := range strings.ToUpper(s) {
 		switch r {
-		case '-', ' ':
+		case '-', ' ', '‐', '‑', '–', '—':
 			continue
 		case 'O':
 			r = '0'

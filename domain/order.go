@@ -60,6 +60,7 @@ type Fulfilment struct {
 	Decision     Decision      `json:"decision,omitzero"` // why this site
 	Confirmation *Confirmation `json:"confirmation,omitempty"`
 	Shipments    []Shipment    `json:"shipments,omitempty"`
+	Arrived      []Arrival     `json:"arrived,omitempty"`
 	Reason       Reason        `json:"reason,omitzero"` // why it ended early
 }
 
@@ -105,6 +106,29 @@ type Shipment struct {
 	Tracking  string         `json:"tracking,omitempty"`
 	Lines     []LineQuantity `json:"lines,omitempty"` // empty in a command: all that is left
 	Documents []Document     `json:"documents,omitempty"`
+}
+
+// An Arrival is how much of a line of a shipment has been delivered.
+type Arrival struct {
+	Shipment string  `json:"shipment"`
+	Line     string  `json:"line"`
+	Quantity Decimal `json:"quantity"`
+}
+
+// underWay is how much of a line of a shipment has not been delivered.
+func (f *Fulfilment) underWay(s Shipment, line string) Decimal {
+	var rest Decimal
+	for _, q := range s.Lines {
+		if q.Line == line {
+			rest = plus(rest, q.Quantity)
+		}
+	}
+	for _, a := range f.Arrived {
+		if a.Shipment == s.ID && a.Line == line {
+			rest = less(rest, a.Quantity)
+		}
+	}
+	return rest
 }
 
 // A Hold keeps an order from going on until somebody releases it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 
 	"github.com/google/uuid"
 )
@@ -139,10 +140,10 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 func Subject(businessUnit string, order uuid.UUID, buyer Party) string {
 	for _, id := range buyer.Identifiers {
 		if id.Value != "" && id.Value != UnknownParty {
-			return businessUnit + "/" + id.Scheme + "/" + id.Value
+			return url.PathEscape(businessUnit) + "/" + url.PathEscape(id.Scheme) + "/" + url.PathEscape(id.Value)
 		}
 	}
-	return businessUnit + "/order/" + order.String()
+	return url.PathEscape(businessUnit) + "//" + order.String()
 }
 
 // UnknownParty is the identifier of a buyer of whom nothing is known.

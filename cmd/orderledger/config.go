@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/orderledger/orderledger/eventstore"
+)
+
+// cli is every command and flag. A flag's default can be set by the variable that the help names beside it.
+type cli struct {
+	globals
+
+	Serve   serveCommand   `cmd:"" help:"Run the server: commands, relay, projector and queries in one process."`
+	Demo    demoCommand    `cmd:"" help:"Run a server that plays the orders of an optics maker, faster than life."`
+	Order   orderCommand   `cmd:"" help:"Submit, show, follow and change orders."`
+	Import  importCommand  `cmd:"" help:"Take in orders from CSV, TSV or JSON lines."`
+	Rules   rulesCommand   `cmd:"" help:"Show or activate the rules that judge and route orders."`
+	Rebuild rebuildCommand `cmd:"" help:"Build the read models anew from the ledger. The server must be stopped."`
+	Verify  verifyCommand  `cmd:"" help:"Check the ledger's chain, and the read models against it. The server must be stopped."`
+	Erase   eraseCommand   `cmd:"" help:"Make a buyer's personal data unreadable, for ever."`
+
+	Completion completionCommand `cmd:"" help:"Print a script that completes commands in a shell."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
+}
+
+// globals are the flags of all commands.
+type globals struct {
+	Data         string `env:"ORDERLEDGER_DATA" type:"path" placeholder:"DIR" help:"Directory of the ledger, the read models and the keys (${env}; default: orderledger-data)."`
+	Server       string `env:"ORDERLEDGER_SERVER" placeholder:"URL" help:"Address of the server to talk to (${env}; default: the one that serves the data directory)."`
+	BusinessUnit string `default:"main" env:"ORDERLEDGER_BUSINESS_UNIT" placeholder:"NAME" help:"Business unit whose orders are meant (${env}; default: ${default})."`
+	JSON         bool   `env:"ORDERLEDGER_JSON" help:"Print JSON, for scripts (${env})."`
+	LogLevel     string `default:"info" enum:"debug,info,warn,error" env:"ORDERLEDGER_LOG_LEVEL" placeholder:"LEVEL" help:"What the server logs to standard error: debug, info, warn or error (${env}; default: ${default})."`
+}
+
+// environment is what a command runs in.
+type environment struct {
+	globals
+	streams
+	model     *kong.Application
+	dataGiven bool // the user has named the data directory
+}
+
+// defaultData is the data directory where none is named.
+const defaultData = "orderledger-data"
+
+// logger writes to standard error.
+func (e *environment) logger() *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(e.LogLevel)) // the parser has checked it
+	return slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: level}))
+}
+
+// printf writes to standard output. A reader who has gone away is no failure of the command.
+func (e *environment) printf(format string, args ...any) { fmt.Fprintf(e.out, format, args...) }
+
+// note writes to standard error what is not the result.
+func (e *environment) note(format string, args ...any) { fmt.Fprintf(e.err, format+"\n", args...) }
+
+// printJSON writes a value as indented JSON.
+func (e *environment) printJSON(v any) error {
+	enc := json.NewEncoder(e.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// The exit codes, which scripts may rely on.
+const (
+	exitOK          = 0
+	exitFailure     = 1
+	exitUsage       = 2
+	exitRefused     = 3
+	exitNotFound    = 4
+	exitUnavailable = 5
+	exitDifferent   = 6
+	exitInterrupted = 130
+)
+
+const exitCodesHelp = "Exit codes: 0 done; 1 failed; 2 wrong usage or malformed input; 3 refused by the order's state; 4 not found; " +
+	"5 server or ledger not available; 6 a verification found a difference; 130 interrupted."
+
+// An exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// report tells the user about an error and returns the exit code.
+func (e *environment) report(ctx context.Context, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	code := exitFailure
+	var exit *exitError
+	var answer *problem
+	var locked *eventstore.LockedError
+	switch {
+	case errors.As(err, &exit):
+		code = exit.code
+	case errors.As(err, &answer):
+		code = answer.exitCode()
+	case errors.As(err, &locked):
+		code = exitUnavailable
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		code = exitInterrupted
+		err = errors.New("interrupted")
+	}
+	if e.JSON {
+		_ = json.NewEncoder(e.err).Encode(struct {
+			Error string `json:"error"`
+			Code  string `json:"code,omitempty"`
+			Exit  int    `json:"exit"`
+		}{err.Error(), answer.code(), code})
+		return code
+	}
+	e.note("orderledger: %v", err)
+	return code
+}
+
+// ledgerURL names the ledger: pebble:DIR or memory:.
+type ledgerURL struct{ scheme, dir string }
+
+func parseLedgerURL(s, data string) (ledgerURL, error) {
+	if s == "" {
+		return ledgerURL{"pebble", data}, nil
+	}
+	scheme, rest, ok := strings.Cut(s, ":")
+	switch {
+	case ok && scheme == "memory" && rest == "":
+		return ledgerURL{scheme: "memory"}, nil
+	case ok && scheme == "pebble" && rest != "":
+		return ledgerURL{"pebble", rest}, nil
+	}
+	return ledgerURL{}, &exitError{exitUsage, fmt.Errorf("ledger %q is neither pebble:DIR nor memory:", s)}
+}
+
+// viewsPath names the file of the read models: sqlite:FILE.
+func viewsPath(s, data string) (string, error) {
+	if s == "" {
+		return filepath.Join(data, "views.db"), nil
+	}
+	if path, ok := strings.CutPrefix(s, "sqlite:"); ok && path != "" {
+		return path, nil
+	}
+	return "", &exitError{exitUsage, fmt.Errorf("read models %q are not sqlite:FILE", s)}
+}
+
+// baseURL checks the address of a server.
+func baseURL(s string) (string, error) {
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" {
+		return "", &exitError{exitUsage, fmt.Errorf("server %q is not an address such as http://127.0.0.1:8080", s)}
+	}
+	return strings.TrimSuffix(u.String(), "/"), nil
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/orderledger/orderledger/commands"
+	"github.com/orderledger/orderledger/commands/importer"
+	"github.com/orderledger/orderledger/domain"
+	"github.com/orderledger/orderledger/eventstore"
+	"github.com/orderledger/orderledger/eventstore/pebblestore"
+)
+
+// importCommand takes in orders from files.
+type importCommand struct {
+	Map     string   `required:"" placeholder:"FILE" help:"How lines become orders (YAML, see docs/import.md)."`
+	Rejects string   `required:"" placeholder:"FILE" help:"Where to write the lines that could not be used, with the reason."`
+	Rules   bool     `help:"Let the rules judge and route the orders, as if they were new."`
+	Workers int      `default:"64" placeholder:"N" help:"How many orders to submit at once (default: ${default})."`
+	Files   []string `arg:"" type:"existingfile" help:"CSV, TSV or JSON lines, also gzipped."`
+}
+
+// importTimeout bounds waiting for the read models after an import.
+const importTimeout = 10 * time.Minute
+
+func (i importCommand) Run(ctx context.Context, e *environment) error {
+	mapping, err := i.mapping()
+	if err != nil {
+		return err
+	}
+	if i.Workers < 1 || i.Workers > 1024 {
+		return usage("--workers is 1 to 1024")
+	}
+	target, err := i.target(ctx, e)
+	if err != nil {
+		return err
+	}
+	rejects, err := os.Create(i.Rejects)
+	if err != nil {
+		return errors.Join(usage("making the rejects file: %w", err), target.close())
+	}
+	begun := time.Now()
+	bar := e.progress("importing", "lines")
+	summary, err := importer.Run(ctx, importer.Config{
+		Mapping: mapping, Files: i.Files, Submit: target.submit, Rejects: rejects, Workers: i.Workers,
+		Progress: func(s importer.Summary) { bar.set(s.Lines, float64(s.Bytes)/float64(max(s.Size, 1))) },
+	})
+	bar.done()
+	took := time.Since(begun)
+	if err == nil {
+		err = rejects.Sync()
+	}
+	err = errors.Join(err, rejects.Close(), target.close())
+	if errors.Is(err, context.Canceled) {
+		e.note("stopped: run the same command again to go on, nothing will be taken in twice")
+	}
+	return errors.Join(err, i.tell(e, summary, took))
+}
+
+func (i importCommand) mapping() (*importer.Mapping, error) {
+	f, err := os.Open(i.Map)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	defer f.Close()
+	m, err := importer.ParseMapping(f)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("%s: %w", i.Map, err)}
+	}
+	return m, nil
+}
+
+// tell prints what became of the lines.
+func (i importCommand) tell(e *environment, s importer.Summary, took time.Duration) error {
+	if e.JSON {
+		return e.printJSON(struct {
+			importer.Summary
+			Seconds float64 `json:"seconds"`
+		}{s, took.Seconds()})
+	}
+	e.printf("%d lines in = %d used + %d rejected, in %v (%.0f lines/s)\n",
+		s.Lines, s.Used, s.Rejected, took.Round(time.Millisecond), float64(s.Lines)/took.Seconds())
+	e.printf("%d orders, %d of which the ledger had already\n", s.Orders, s.Repeated)
+	if s.Rejected > 0 {
+		e.printf("rejected lines stand in %s:\n", i.Rejects)
+		codes := make([]string, 0, len(s.Codes))
+		for code := range s.Codes {
+			codes = append(codes, code)
+		}
+		slices.Sort(codes)
+		for _, code := range codes {
+			e.printf("%8d %s\n", s.Codes[code], code)
+		}
+	}
+	return nil
+}
+
+// An importTarget is where orders go: a running server, or the ledger itself where none runs.
+type importTarget struct {
+	submit func(context.Context, importer.Order) (repeated bool, err error)
+	close  func() error
+}
+
+func (i importCommand) target(ctx context.Context, e *environment) (importTarget, error) {
+	if e.Server != "" {
+		return i.serverTarget(e)
+	}
+	n, err := openNode(ctx, nodeConfig{Data: e.Data, Log: e.logger()})
+	var locked *eventstore.LockedError
+	if errors.As(err, &locked) {
+		if announced, err := pebblestore.Announced(e.Data); err == nil && announced.Address != "" {
+			return i.serverTarget(e)
+		}
+	}
+	if err != nil {
+		return importTarget{}, err
+	}
+	return i.nodeTarget(ctx, e, n), nil
+}
+
+// asked returns what to submit: history as it is, which no rules apply to, or a new order that they judge.
+func (i importCommand) asked(s domain.Submit) domain.Submit {
+	if i.Rules {
+		s.Settled = false
+		if s.Channel == domain.ChannelImport {
+			s.Channel = "file"
+		}
+	}
+	return s
+}
+
+// nodeTarget submits to a node in this process.
+func (i importCommand) nodeTarget(ctx context.Context, e *environment, n *node) importTarget {
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	stopped := make(chan error, 1)
+	go func() { stopped <- n.run(running, nil) }()
+	return importTarget{
+		submit: func(ctx context.Context, o importer.Order) (bool, error) {
+			id := domain.OrderID(e.BusinessUnit, localSubmitter, o.Key)
+			result, err := n.handler.Handle(ctx, domain.Command{
+				ID: domain.CommandID(id, localSubmitter, o.Key), Order: id, BusinessUnit: e.BusinessUnit,
+				Actor:    domain.Actor{Kind: "system", Issuer: "local", Subject: localSubmitter},
+				Occurred: o.Occurred, Do: i.asked(o.Submit),
+			}, o.Personal)
+			return result.Repeated, refusalOf(err)
+		},
+		close: func() error {
+			settled, cancel := context.WithTimeout(running, importTimeout)
+			defer cancel()
+			var err error
+			if ctx.Err() == nil {
+				err = n.settle(settled)
+			}
+			stop()
+			return errors.Join(err, <-stopped, n.close())
+		},
+	}
+}
+
+// localSubmitter is who submits while there is no authentication.
+const localSubmitter = "local"
+
+// refusalOf makes a refusal of an error that will be the same for the same order, and leaves others as they are.
+func refusalOf(err error) error {
+	var malformed *domain.Malformed
+	var refused *domain.Refused
+	var reused *commands.KeyReused
+	switch {
+	case errors.As(err, &malformed):
+		return &importer.Refusal{Field: malformed.Field, Code: malformed.Code, Detail: malformed.Detail}
+	case errors.As(err, &refused):
+		return &importer.Refusal{Code: string(refused.Code), Detail: refused.Detail}
+	case errors.As(err, &reused):
+		return &importer.Refusal{Code: "key_reused", Detail: "the ledger has this order already, and it says something else"}
+	case errors.Is(err, eventstore.ErrTooLarge):
+		return &importer.Refusal{Code: "too_large", Detail: "the order is larger than an append may be"}
+	}
+	return err
+}
+
+// serverTarget submits to a running server.
+func (i importCommand) serverTarget(e *environment) (importTarget, error) {
+	c, err := e.client()
+	if err != nil {
+		return importTarget{}, err
+	}
+	c.http.Transport = &http.Transport{MaxIdleConnsPerHost: i.Workers}
+	return importTarget{
+		submit: func(ctx context.Context, o importer.Order) (bool, error) {
+			s := i.asked(o.Submit)
+			body := struct {
+				domain.Details
+				Lines    []domain.Line   `json:"lines"`
+				Personal domain.Personal `json:"personal,omitzero"`
+				Settled  bool            `json:"settled,omitempty"`
+				Occurred time.Time       `json:"occurred,omitzero"`
+			}{s.Details, s.Lines, o.Personal, s.Settled, o.Occurred}
+			header, err := c.write(ctx, "/v1/import/orders", o.Key, nil, body, nil)
+			var p *problem
+			if errors.As(err, &p) && p.Status < 500 && p.Status != http.StatusTooManyRequests {
+				refusal := &importer.Refusal{Code: p.Code, Detail: p.Detail}
+				if len(p.Errors) > 0 {
+					refusal.Field = p.Errors[0].Location
+				}
+				return false, refusal
+			}
+			return header.Get("Idempotent-Replayed") == "true", err
+		},
+		close: func() error { c.http.CloseIdleConnections(); return nil },
+	}, nil
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/orderledger/orderledger/projections"
+)
+
+// A node is not ready while its read models are this far behind.
+const (
+	readyEvents = 1_000
+	readyAge    = 10 * time.Second
+)
+
+// ledgerReady fails while the ledger cannot be read or takes no writes.
+func (n *node) ledgerReady(ctx context.Context) error {
+	if _, err := n.ledger.Head(ctx); err != nil {
+		return err
+	}
+	return n.ledger.ReadOnly()
+}
+
+// projectorReady fails while the read models are too far behind.
+func (n *node) projectorReady(ctx context.Context) error {
+	lags, err := n.projector.Lag(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range lags {
+		if l.Events > readyEvents && l.Age > readyAge {
+			return fmt.Errorf("the read models are %d events and %v behind", l.Events, l.Age.Round(time.Second))
+		}
+	}
+	if len(lags) == 0 {
+		return errors.New("the read models follow no ledger yet")
+	}
+	return nil
+}
+
+// measure registers what the parts of the node know of themselves.
+func (n *node) measure(registry *prometheus.Registry) {
+	gauge := func(name, help string, value func() float64) {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "orderledger_" + name, Help: help}, value))
+	}
+	counter := func(name, help string, value func() float64) {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "orderledger_" + name, Help: help}, value))
+	}
+	gauge("relay_pending_events", "Events read that the bus has not taken.", func() float64 { return float64(n.relay.Status().Pending) })
+	gauge("relay_behind_seconds", "Age of the oldest event that the bus has not taken.", func() float64 { return n.relay.Status().Behind.Seconds() })
+	gauge("relay_active", "1 while this relay publishes.", func() float64 {
+		if n.relay.Status().Active {
+			return 1
+		}
+		return 0
+	})
+	counter("relay_published_events_total", "Events that the bus has taken.", func() float64 { return float64(n.relay.Status().Published) })
+	counter("relay_failures_total", "Calls that the bus has refused.", func() float64 { return float64(n.relay.Status().Failures) })
+	counter("consumer_deliveries_total", "Deliveries that the projector has applied.", func() float64 { return float64(n.consumer.Status().Applied) })
+	counter("consumer_rejected_total", "Messages that could not be read.", func() float64 { return float64(n.consumer.Status().Rejected) })
+	counter("consumer_failures_total", "Calls of the projector that have failed.", func() float64 { return float64(n.consumer.Status().Failures) })
+	lag := func(of func(projections.Lag) float64) func() float64 {
+		return func() float64 {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			lags, err := n.projector.Lag(ctx)
+			if err != nil || len(lags) == 0 {
+				return -1
+			}
+			return of(lags[0])
+		}
+	}
+	gauge("projector_lag_events", "Events that the read models lack (-1: not known).", lag(func(l projections.Lag) float64 { return float64(l.Events) }))
+	gauge("projector_lag_seconds", "Age of the oldest event that the read models lack (-1: not known).", lag(func(l projections.Lag) float64 { return l.Age.Seconds() }))
+	gauge("projector_parked_orders", "Orders whose events cannot be applied (-1: not known).", lag(func(l projections.Lag) float64 { return float64(l.Parked) }))
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orderledger/orderledger/commands"
+	"github.com/orderledger/orderledger/commands/rules"
+	"github.com/orderledger/orderledger/eventstore"
+	"github.com/orderledger/orderledger/eventstore/pebblestore"
+	"github.com/orderledger/orderledger/eventstore/relay"
+	"github.com/orderledger/orderledger/internal/keyring"
+	"github.com/orderledger/orderledger/internal/web"
+	"github.com/orderledger/orderledger/projections"
+	"github.com/orderledger/orderledger/readapi"
+)
+
+// nodeConfig says what a node is made of.
+type nodeConfig struct {
+	Data   string
+	Ledger string // URL; empty: pebble in Data
+	Views  string // URL; empty: SQLite in Data
+	Rules  *rules.RuleSet
+	Log    *slog.Logger
+}
+
+// A node is the whole product in one process: the ledger, and everything that writes to it, follows it and answers
+// from it. openNode opens its parts, run starts and stops them, close closes them.
+type node struct {
+	log       *slog.Logger
+	ledger    *pebblestore.Store
+	keys      *keyring.Keyring
+	rules     *rules.Active
+	handler   *commands.Handler
+	views     *projections.Views
+	projector *projections.Projector
+	bus       *relay.InProcess
+	relay     *relay.Relay
+	consumer  *relay.Consumer
+	web       *web.Server
+
+	closers []func() error // of what is open, in the order in which it was opened
+}
+
+// openNode opens all parts, in the order in which they need one another. It starts nothing.
+func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
+	n := &node{log: c.Log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	data, err := n.openLedger(c)
+	if err != nil {
+		return nil, err
+	}
+	if n.keys, err = keyring.Open(filepath.Join(data, "keys")); err != nil {
+		return nil, fmt.Errorf("opening the keys: %w", err)
+	}
+	n.opened(n.keys.Close)
+	if n.rules, err = rules.NewActive(ctx, n.ledger, rules.Config{Default: c.Rules, Log: c.Log}); err != nil {
+		return nil, fmt.Errorf("reading the rules: %w", err)
+	}
+	if n.handler, err = commands.NewHandler(ctx, commands.Config{Ledger: n.ledger, Keys: n.keys, Policy: n.rules.Policy, Logger: c.Log}); err != nil {
+		return nil, err
+	}
+	if _, err = n.handler.Reapply(ctx); err != nil {
+		return nil, fmt.Errorf("erasing again what the ledger says was erased: %w", err)
+	}
+	if err = n.openViews(ctx, c, data); err != nil {
+		return nil, err
+	}
+	if err = n.openCourier(ctx); err != nil {
+		return nil, err
+	}
+	n.openWeb()
+	return n, nil
+}
+
+func (n *node) opened(closer func() error) { n.closers = append(n.closers, closer) }
+
+// openLedger opens the ledger and returns the directory of everything that stands beside it.
+func (n *node) openLedger(c nodeConfig) (data string, err error) {
+	u, err := parseLedgerURL(c.Ledger, c.Data)
+	if err != nil {
+		return "", err
+	}
+	config := &pebblestore.Config{Logger: c.Log}
+	data, dir := c.Data, u.dir
+	if u.scheme == "memory" {
+		if data, err = os.MkdirTemp("", "orderledger-"); err != nil {
+			return "", err
+		}
+		n.opened(func() error { return os.RemoveAll(data) })
+		config.FS, dir = vfs.NewMem(), "ledger"
+	} else if err := os.MkdirAll(data, 0o700); err != nil {
+		return "", fmt.Errorf("making the data directory: %w", err)
+	}
+	if n.ledger, err = pebblestore.Open(dir, config); err != nil {
+		return "", fmt.Errorf("opening the ledger: %w", err)
+	}
+	n.opened(n.ledger.Close)
+	if err := n.ledger.ReadOnly(); err != nil {
+		n.log.Error("the ledger takes no writes", "error", err)
+	}
+	return data, nil
+}
+
+func (n *node) openViews(ctx context.Context, c nodeConfig, data string) error {
+	path, err := viewsPath(c.Views, data)
+	if err != nil {
+		return err
+	}
+	if n.views, err = projections.Open(ctx, path, nil); err != nil {
+		return err
+	}
+	n.opened(n.views.Close)
+	n.projector, err = projections.NewProjector(ctx, n.views, []eventstore.Reader{n.ledger}, &projections.ProjectorConfig{Log: c.Log})
+	if err != nil {
+		return err
+	}
+	n.opened(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		return n.projector.Close(ctx)
+	})
+	return nil
+}
+
+// openCourier makes the bus, and what stands at its two ends.
+func (n *node) openCourier(ctx context.Context) error {
+	head, err := n.ledger.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the ledger's head: %w", err)
+	}
+	n.bus = relay.NewInProcess()
+	n.opened(n.bus.Close)
+	if n.relay, err = relay.New(relay.Config{Name: "bus", Ledger: n.ledger, Bus: n.bus, Log: n.log}); err != nil {
+		return err
+	}
+	n.consumer, err = relay.NewConsumer(relay.ConsumerConfig{
+		Bus: n.bus, Apply: n.projector.Apply, Ledger: n.ledger, Lanes: head.Lanes, Log: n.log,
+	})
+	return err
+}
+
+// openWeb makes the server of both sides.
+func (n *node) openWeb() {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.web = web.New(web.Config{
+		Version:   buildVersion().Version,
+		Logger:    n.log,
+		Metrics:   metrics,
+		CursorKey: n.keys.Digest(),
+		Errors:    []func(error) *web.Error{commands.WebError},
+		Codes:     append(commands.Codes(), readapi.Codes()...),
+	})
+	commands.Register(n.web, n.handler, n.rules)
+	readapi.Register(n.web, readapi.Config{
+		Views: n.views, Ledger: n.ledger, Key: n.keys.Key, Lag: n.projector.Lag, Logger: n.log,
+	})
+	n.web.AddCheck("ledger", n.ledgerReady)
+	n.web.AddCheck("projector", n.projectorReady)
+	n.measure(metrics)
+}
+
+// stopTimeout bounds each part of stopping.
+const stopTimeout = 10 * time.Second
+
+// run starts the relay, the projector and, on a listener that is not nil, the HTTP server, and returns after they have
+// all stopped: when ctx is done, which is no error, or when one of them cannot go on.
+func (n *node) run(ctx context.Context, listener net.Listener) error {
+	// What feeds the read models outlasts what takes commands.
+	followers, stopFollowers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopFollowers()
+	behind, followers := errgroup.WithContext(followers)
+	behind.Go(func() error { return n.rules.Run(followers) })
+	behind.Go(func() error { return n.relay.Run(followers) })
+	behind.Go(func() error { return n.project(followers) })
+
+	var failed error
+	if listener != nil {
+		failed = n.serve(ctx, followers, listener)
+	} else {
+		select {
+		case <-ctx.Done():
+		case <-followers.Done():
+		}
+	}
+	stopFollowers()
+	if err := behind.Wait(); !errors.Is(err, context.Canceled) {
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+// serve answers HTTP until ctx or followers are done.
+func (n *node) serve(ctx, followers context.Context, listener net.Listener) error {
+	server := web.HTTPServer(n.web)
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Serve(listener) }()
+	select {
+	case err := <-stopped:
+		return fmt.Errorf("serving HTTP: %w", err)
+	case <-ctx.Done():
+	case <-followers.Done():
+	}
+	n.web.Drain()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("stopping HTTP: %w", err), server.Close())
+	}
+	if served := <-stopped; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}
+
+// project catches the read models up from the ledger, then listens to the bus.
+func (n *node) project(ctx context.Context) error {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		err := n.projector.CatchUp(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		n.log.WarnContext(ctx, "catching up failed, trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+	return n.consumer.Run(ctx)
+}
+
+// settle waits until the read models show everything that the ledger holds now.
+func (n *node) settle(ctx context.Context) error {
+	head, err := n.ledger.Head(ctx)
+	if err != nil {
+		return err
+	}
+	mark := eventstore.Mark{Ledger: head.ID, Incarnation: head.Incarnation, Position: head.Position}
+	return n.views.WaitFor(ctx, mark, nil)
+}
+
+// close closes what is open, the ledger last.
+func (n *node) close() error {
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		errs = append(errs, n.closers[i]())
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}

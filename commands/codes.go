@@ -1,0 +1,67 @@
+package commands
+
+import "github.com/orderledger/orderledger/domain"
+
+// refusals explains the codes of [domain.Refused].
+var refusals = map[domain.Code]string{
+	domain.CodeOrderExists:        "The order exists already.",
+	domain.CodeUnknownOrder:       "The business unit has no such order.",
+	domain.CodeStaleRevision:      "The order has changed since the version that If-Match names. Read it again and decide anew.",
+	domain.CodeRejected:           "The order was rejected and ended there.",
+	domain.CodeCancelled:          "The order was cancelled and ended there.",
+	domain.CodeClosed:             "The order is closed: only returns are taken.",
+	domain.CodeWithdrawn:          "The order was given up in favour of the same order in another ledger.",
+	domain.CodeOnHold:             "The order is on hold. Release it first.",
+	domain.CodeNotAccepted:        "The order has not been accepted yet.",
+	domain.CodeShipped:            "The whole order has been shipped.",
+	domain.CodeNotShipped:         "Not all has been shipped that would have to be.",
+	domain.CodeUnknownLine:        "The order, or the fulfilment, has no such line.",
+	domain.CodeUnknownFulfilment:  "The order has no such fulfilment.",
+	domain.CodeUnknownShipment:    "The fulfilment has no such shipment.",
+	domain.CodeUnknownHold:        "No such hold is open.",
+	domain.CodeAmbiguousHold:      "Several holds are open: name one.",
+	domain.CodeFulfilmentEnded:    "Nothing is left to do for the site: the fulfilment has failed, was rerouted or has shipped all.",
+	domain.CodeAlreadyStarted:     "The site has begun already.",
+	domain.CodeShipmentExists:     "The order has a shipment of this id already.",
+	domain.CodeOverShipment:       "More would be shipped than is left.",
+	domain.CodeOverDelivery:       "More would be delivered than is under way.",
+	domain.CodeAlreadyDelivered:   "All that was shipped has been delivered already.",
+	domain.CodeIncomplete:         "The order is to be delivered at once, and this is not all of it.",
+	domain.CodeOverReturn:         "More would come back than the buyer has.",
+	domain.CodeOverCancel:         "More would be cancelled than has not been shipped.",
+	domain.CodeOverConfirmation:   "The site answers for more than is left.",
+	domain.CodeBelowShipped:       "Less would be wanted than has been shipped.",
+	domain.CodeNothingToRoute:     "Every line has its site.",
+	domain.CodeNothingChanged:     "The command would change nothing.",
+	domain.CodeNoSiteLeft:         "The rules find no site for the order.",
+	domain.CodeAmendmentRejected:  "The rules reject the order as it would be. It stays as it is.",
+	domain.CodeTooManyLines:       "The order would have too many lines.",
+	domain.CodeTooManyFulfilments: "The order has had too many fulfilments.",
+	domain.CodeTooManyHolds:       "Too many holds are open.",
+	CodeBuyerKnown:                "The order's buyer is known, and one key seals all orders of a buyer. Name the buyer as the subject.",
+}
+
+// faults explains the codes of [domain.Malformed]. They share invalid_utf8 with malformed bodies, which is explained
+// there.
+var faults = map[string]string{
+	"amount_inexact":    "A sum would need more digits than are kept: quantities, prices or base quantities have too many.",
+	"control_character": "A name, code or number has control characters.",
+	"in_future":         "What is reported has not happened yet.",
+	"invalid_date":      "A day is written as 2006-01-02.",
+	"invalid_gtin":      "A GTIN has 8, 12, 13 or 14 digits, the last of which checks the others.",
+	"invalid_hash":      "A SHA-256 has 64 small hexadecimal digits.",
+	"invalid_zone":      "A time zone has an IANA name such as Europe/Berlin.",
+	"missing":           "A value is required.",
+	"negative":          "A quantity or amount is below zero.",
+	"out_of_range":      "A number, size or moment is beyond what any order needs.",
+	"repeated":          "Something is named twice.",
+	"too_long":          "A text has too many bytes.",
+	"too_many":          "A list has too many entries.",
+	"unexpected":        "A value stands where none may stand.",
+	"unknown_country":   "A country is a code of ISO 3166-1 alpha-2.",
+	"unknown_currency":  "A currency is a code of ISO 4217.",
+	"unknown_region":    "A region is the part of an ISO 3166-2 code after the country.",
+	"unknown_unit":      "A unit is a code of UN/ECE Recommendation 20.",
+	"unknown_value":     "A value is none of those that the field takes.",
+	"zero":              "Zero is not a quantity.",
+}

@@ -1,0 +1,26 @@
+package commands
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// Conditions that callers act on. Each may come wrapped, and the command may be sent again under its id.
+var (
+	// ErrBusy is returned where others have changed the order at each of several attempts. Nothing was stored.
+	ErrBusy = errors.New("too many change the order at the same time")
+	// ErrOutcomeUnknown is returned where the ledger did not answer an append, nor could it be found afterwards. The
+	// same command under the same id finds out.
+	ErrOutcomeUnknown = errors.New("the ledger did not say whether it has stored the command")
+)
+
+// A KeyReused tells that something else was asked before under a command's id. Nothing was stored.
+type KeyReused struct {
+	Command uuid.UUID
+}
+
+func (e *KeyReused) Error() string {
+	return fmt.Sprintf("command %s asked for something else before", e.Command)
+}

@@ -1,0 +1,211 @@
+package pebblestore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/uuid"
+
+	"github.com/orderledger/orderledger/eventstore"
+)
+
+const anchorName = "anchor.json"
+
+// anchorFile is the stored form of an anchor.
+type anchorFile struct {
+	Ledger      uuid.UUID           `json:"ledger"`
+	Incarnation uint32              `json:"incarnation"`
+	Lanes       int                 `json:"lanes"`
+	Format      int                 `json:"format"`
+	Position    eventstore.Position `json:"position"`
+	Chain       eventstore.Hash     `json:"chain"`
+	Time        time.Time           `json:"time"`
+}
+
+// anchorEachSecond writes the anchor while the head moves.
+func (s *Store) anchorEachSecond() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-tick.C:
+		}
+		if err := s.writeAnchor(); err != nil {
+			s.log.Warn("the anchor is behind", "dir", s.dir, "error", err)
+		}
+	}
+}
+
+// writeAnchor writes the anchor if the head has moved.
+func (s *Store) writeAnchor() error {
+	h := s.durable()
+	if s.anchored != nil && *s.anchored == h.Position {
+		return nil
+	}
+	b, err := json.Marshal(anchorFile{
+		Ledger: h.ID, Incarnation: h.Incarnation, Lanes: h.Lanes, Format: h.Format,
+		Position: h.Position, Chain: h.Chain, Time: s.now().UTC(),
+	})
+	if err == nil {
+		err = writeFile(s.fs, s.dir, anchorName, b)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the anchor: %w", err)
+	}
+	s.anchored = &h.Position
+	return nil
+}
+
+// readAnchor returns fs.ErrNotExist, wrapped, if there is none.
+func (s *Store) readAnchor() (eventstore.Anchor, error) {
+	b, err := readFile(s.fs, s.dir, anchorName)
+	if err != nil {
+		return eventstore.Anchor{}, err
+	}
+	var f anchorFile
+	if err := json.Unmarshal(b, &f); err != nil {
+		return eventstore.Anchor{}, fmt.Errorf("%w: %s cannot be read: %w", eventstore.ErrCorrupt, anchorName, err)
+	}
+	id := eventstore.Identity{ID: f.Ledger, Lanes: f.Lanes, Format: f.Format, Incarnation: f.Incarnation}
+	return eventstore.Anchor{Head: eventstore.Head{Identity: id, Position: f.Position, Chain: f.Chain}, Time: f.Time}, nil
+}
+
+// checkAnchor compares the ledger with its anchor. It returns why the ledger must not be written to.
+func (s *Store) checkAnchor() (disagreement, err error) {
+	a, err := s.readAnchor()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if p := s.head.Load().position; p > 0 {
+			s.log.Warn("the ledger had no anchor: that its end is missing would not have been noticed", "dir", s.dir, "position", p)
+		}
+		return nil, nil
+	case errors.Is(err, eventstore.ErrCorrupt):
+		return fmt.Errorf("%w: %w: move %s away if the ledger is known to be whole", eventstore.ErrReadOnly, err, anchorName), nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the anchor: %w", err)
+	}
+	problem, err := s.disagrees(a)
+	if err != nil {
+		return nil, err
+	}
+	if problem == "" {
+		s.anchored = &a.Position
+		return nil, nil
+	}
+	return fmt.Errorf("%w: %s: bring back the newer files; or, if these are all there is, move %s away, and what came later is lost",
+		eventstore.ErrReadOnly, problem, anchorName), nil
+}
+
+// disagrees says how the ledger contradicts an anchor; nothing if it does not.
+func (s *Store) disagrees(a eventstore.Anchor) (string, error) {
+	h := s.durable()
+	if a.ID != h.ID || a.Incarnation != h.Incarnation {
+		return fmt.Sprintf("the anchor is of ledger %s, incarnation %d, and not of %s, incarnation %d", a.ID, a.Incarnation, h.ID, h.Incarnation), nil
+	}
+	if h.Position < a.Position {
+		return fmt.Sprintf("the ledger ends at position %d, and stood at %d when its anchor was written at %s: it is an older copy, or has lost its end",
+			h.Position, a.Position, a.Time.Format(time.RFC3339)), nil
+	}
+	chain, err := s.chainAt(a.Position)
+	if errors.Is(err, eventstore.ErrCorrupt) {
+		return err.Error(), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if chain != a.Chain {
+		return fmt.Sprintf("the chain at position %d is %s, and was %s when the anchor was written at %s: the history is another one",
+			a.Position, chain, a.Chain, a.Time.Format(time.RFC3339)), nil
+	}
+	return "", nil
+}
+
+// chainAt is the head of the chain after a position.
+func (s *Store) chainAt(p eventstore.Position) (chain eventstore.Hash, err error) {
+	if p == 0 {
+		return chain, nil
+	}
+	err = s.read(func() error {
+		it, err := s.records(p, p)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = it.Close() }() // its error is read below
+		if !it.First() {
+			return errors.Join(it.Error(), corrupt(p, errMissing))
+		}
+		_, record, err := recordAt(it)
+		if err != nil {
+			return err
+		}
+		if _, err := recordStream(record); err != nil {
+			return corrupt(p, err)
+		}
+		chain = recordHead(record)
+		return nil
+	})
+	return chain, err
+}
+
+// makeDir makes a directory and those above it, durably.
+func makeDir(fsys vfs.FS, dir string) error {
+	if _, err := fsys.Stat(dir); err == nil {
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := fsys.PathDir(dir)
+	if parent != dir {
+		if err := makeDir(fsys, parent); err != nil {
+			return err
+		}
+	}
+	if err := fsys.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	return syncDir(fsys, parent)
+}
+
+func syncDir(fsys vfs.FS, dir string) error {
+	d, err := fsys.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func readFile(fsys vfs.FS, dir, name string) ([]byte, error) {
+	f, err := fsys.Open(fsys.PathJoin(dir, name))
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	return b, errors.Join(err, f.Close())
+}
+
+// writeFile replaces a file: a crash leaves the old one or the new one.
+func writeFile(fsys vfs.FS, dir, name string, b []byte) error {
+	temp := fsys.PathJoin(dir, name+".new")
+	f, err := fsys.Create(temp, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fsys.Rename(temp, fsys.PathJoin(dir, name)); err != nil {
+		return err
+	}
+	return syncDir(fsys, dir)
+}

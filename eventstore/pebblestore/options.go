@@ -1,0 +1,84 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+
+	"github.com/orderledger/orderledger/eventstore"
+)
+
+const (
+	memTableSize = 16 << 20
+	cacheSize    = 32 << 20
+	// reserve is the room on the disk that appends leave: enough for Pebble to empty its memory and tidy up, and to
+	// start again, so that it never meets a full disk itself.
+	reserve = 64 << 20
+)
+
+func (s *Store) options(readOnly bool) *pebble.Options {
+	o := &pebble.Options{
+		FS:       s.fs,
+		Lock:     s.lock,
+		ReadOnly: readOnly,
+		Logger:   pebbleLogger{s.log, s.fail},
+		// Older formats take a damaged log for a torn one and lose its tail in silence.
+		FormatMajorVersion:          pebble.FormatNewest,
+		CacheSize:                   cacheSize,
+		MemTableSize:                memTableSize,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       64,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+	}
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = 16 << 10
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most appends ask whether a new stream exists
+	}
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	return o
+}
+
+// A pebbleLogger passes Pebble's messages on. Pebble expects Fatalf to end the process; it returns here, and what
+// Pebble says from then on, a nil error of a commit included, proves nothing.
+type pebbleLogger struct {
+	log  *slog.Logger
+	fail func(error)
+}
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	l.log.Debug("pebble", "message", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.log.Warn("pebble", "message", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	l.fail(fmt.Errorf(format, args...))
+}
+
+// checkSpace returns ErrFull while the disk has no more room than the reserve.
+func (s *Store) checkSpace() error {
+	usage, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil || usage.AvailBytes > reserve {
+		return nil // a file system that cannot tell, as that in memory, is not asked
+	}
+	return fmt.Errorf("%w: %d MiB are left in %s, and %d MiB are kept free", eventstore.ErrFull, usage.AvailBytes>>20, s.dir, reserve>>20)
+}
+
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// damaged marks what Pebble found corrupt.
+func damaged(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", eventstore.ErrCorrupt, err)
+	}
+	return err
+}

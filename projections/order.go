@@ -1,0 +1,84 @@
+package projections
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/orderledger/orderledger/domain"
+	"github.com/orderledger/orderledger/eventstore"
+)
+
+// An Order is the row of an order.
+type Order struct {
+	BusinessUnit  string
+	ID            uuid.UUID
+	Source        uuid.UUID // the ledger that its events come from
+	Number        string
+	Status        domain.Status
+	StatusSince   time.Time // when what led to the status happened
+	Kind          domain.Kind
+	Channel       string
+	Customer      string // the buyer's first identifier
+	PurchaseOrder string
+	Currency      string
+	Total         domain.Decimal // of what is not cancelled
+	Country       string         // that the goods go to
+	Submitted     time.Time      // when it happened, not when the ledger took it
+	Updated       time.Time      // when the newest event happened
+	Revision      uint64         // of the newest event
+	Position      eventstore.Position
+	Epoch         uint32
+	Promised      string // day on which all that is wanted is promised; empty while some of it is not
+}
+
+const orderColumns = `business_unit, order_id, source, number, status, status_since, kind, channel, customer,
+	purchase_order, currency, total, country, submitted, updated, revision, position, epoch, promised`
+
+// fields are the addresses that a row of orderColumns is read into.
+func (o *Order) fields() []any {
+	return []any{
+		&o.BusinessUnit, &o.ID, &o.Source, &o.Number, &o.Status, (*moment)(&o.StatusSince), &o.Kind, &o.Channel, &o.Customer,
+		&o.PurchaseOrder, &o.Currency, (*amount)(&o.Total), &o.Country, (*moment)(&o.Submitted), (*moment)(&o.Updated),
+		&o.Revision, &o.Position, &o.Epoch, &o.Promised,
+	}
+}
+
+// values are what a row of orderColumns is written from.
+func (o *Order) values() []any {
+	return []any{
+		o.BusinessUnit, o.ID[:], o.Source[:], o.Number, string(o.Status), micros(o.StatusSince), string(o.Kind), o.Channel, o.Customer,
+		o.PurchaseOrder, o.Currency, o.Total.String(), o.Country, micros(o.Submitted), micros(o.Updated),
+		int64(o.Revision), int64(o.Position), int64(o.Epoch), o.Promised,
+	}
+}
+
+// Order returns an order of a business unit and its whole folded state, or [ErrNotFound]. Where several ledgers hold the
+// order, it is the one that moved home most often, and not a withdrawn one.
+func (v *Views) Order(ctx context.Context, businessUnit string, id uuid.UUID) (Order, domain.Order, error) {
+	var row Order
+	var version int
+	var folded []byte
+	err := v.reader.QueryRowContext(ctx, `SELECT `+orderColumns+`, fold_version, folded FROM orders
+		WHERE business_unit = $1 AND order_id = $2
+		ORDER BY CASE WHEN status = 'withdrawn' THEN 1 ELSE 0 END, epoch DESC, source LIMIT 1`,
+		businessUnit, id[:]).Scan(append(row.fields(), &version, &folded)...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Order{}, domain.Order{}, ErrNotFound
+	}
+	if err != nil {
+		return Order{}, domain.Order{}, fmt.Errorf("reading order %s: %w", id, err)
+	}
+	if version != domain.FoldVersion {
+		return Order{}, domain.Order{}, fmt.Errorf("reading order %s: it was folded by version %d, known is %d", id, version, domain.FoldVersion)
+	}
+	o, err := domain.DecodeOrder(folded)
+	if err != nil {
+		return Order{}, domain.Order{}, fmt.Errorf("reading order %s: %w", id, err)
+	}
+	return row, o, nil
+}
