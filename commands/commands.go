@@ -49,7 +49,7 @@ type Config struct {
 	Policy func(ctx context.Context, businessUnit string) (domain.Policy, error)
 
 	Now    func() time.Time // nil: time.Now
-	Random io.Reader        // of the nonces that seal personal data; nil: crypto/rand
+	Random io.Reader        // of the nonces that seal personal data, safe for concurrent use; nil: crypto/rand
 	Logger *slog.Logger     // nil: slog.Default
 }
 

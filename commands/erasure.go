@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -135,6 +136,9 @@ func (h *Handler) erase(ctx context.Context, e Erasure, digest domain.Digest, su
 		return Erased{}, err
 	}
 	appended, err := h.store.Append(ctx, ErasureStream, expected, []eventstore.Event{event})
+	if err != nil && !eventstore.IsConflict(err) && !refusedAppend(err) {
+		err = errors.Join(ErrOutcomeUnknown, err)
+	}
 	if err != nil {
 		return Erased{}, fmt.Errorf("recording an erasure: %w", err)
 	}

@@ -52,7 +52,7 @@ func WebError(err error) *web.Error {
 		return &web.Error{Status: http.StatusRequestEntityTooLarge, Code: codeAppendTooLarge,
 			Detail: "What the command leads to is larger than the ledger takes at once (1 MiB). Nothing was stored."}
 	case eventstore.Unavailable(err), eventstore.IsConflict(err):
-		return unavailable(codeReadOnly, "The ledger takes no writes just now. Nothing was stored; send it again with the same idempotency key.", err)
+		return unavailable(codeReadOnly, "The ledger takes no writes just now. Send the command again with the same idempotency key.", err)
 	case errors.Is(err, keyring.ErrFailed), errors.Is(err, keyring.ErrClosed):
 		return unavailable(codeNoKeys, "Personal data cannot be sealed just now. Nothing was stored.", err)
 	case errors.Is(err, rules.ErrUnreadable):
@@ -93,12 +93,10 @@ func malformedRefusal(m *domain.Malformed) *web.Error {
 // location turns a field of the domain, such as lines[3].quantity, into a JSON pointer or the parameter that it came
 // from.
 func location(field string) string {
-	switch {
-	case field == "":
+	switch field {
+	case "":
 		return ""
-	case field == "business_unit":
-		return "header.Business-Unit"
-	case field == "fulfilment":
+	case "fulfilment":
 		return "path.fulfilment"
 	}
 	return "/" + strings.NewReplacer("[", "/", "]", "", ".", "/").Replace(field)

@@ -37,7 +37,7 @@ type routes struct {
 type Answer struct {
 	ID          string            `json:"id" format:"uuid" doc:"The order's id; it never changes"`
 	Number      string            `json:"number" doc:"The order's number, for people" example:"K7Q2-9FTM-3XWA-P"`
-	Status      domain.Status     `json:"status" doc:"Where the order stands after the command" example:"routed"`
+	Status      domain.Status     `json:"status" doc:"Where the order stands after the command" example:"routed" enum:"submitted,rejected,on_hold,accepted,routed,confirmed,in_fulfilment,partially_shipped,shipped,delivered,closed,cancelled,withdrawn"`
 	Revision    uint64            `json:"revision" doc:"Revision of the last event that the command led to"`
 	Events      []string          `json:"events" doc:"Types of the events that the command led to, in order"`
 	Fulfilments []FulfilmentState `json:"fulfilments" doc:"Which sites fulfil the order, ended ones included"`
@@ -49,7 +49,7 @@ type Answer struct {
 type FulfilmentState struct {
 	ID    string       `json:"id" doc:"Names the fulfilment in the routes that sites report to" example:"f1"`
 	Site  string       `json:"site" example:"LYON-WH"`
-	Phase domain.Phase `json:"phase" example:"routed"`
+	Phase domain.Phase `json:"phase" example:"routed" enum:"routed,confirmed,started,failed,unrouted"`
 }
 
 func answer(r Result) Answer {
@@ -172,7 +172,8 @@ func expect(q *request, ifMatch string) error {
 // A route describes an operation to people.
 type route struct {
 	id, path, summary, description string
-	example                        string // body; empty: the body may be left out
+	example                        string // body
+	optional                       bool   // the body may be left out
 }
 
 // maxOrder is the largest body in bytes of a submission. What it leads to must still fit into one append.
@@ -181,18 +182,16 @@ const maxOrder = 2 << 20
 // operation makes the operation of a route. Its schema serves the documentation alone: the strict decoder and the
 // domain say what is wrong with a body, and where.
 func (r route) operation(tag string, errors ...int) huma.Operation {
-	op := huma.Operation{
+	return huma.Operation{
 		OperationID: r.id, Method: http.MethodPost, Path: r.path, Summary: r.summary, Description: r.description, Tags: []string{tag},
 		SkipValidateBody: true,
 		Errors: append([]int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
 			http.StatusTooManyRequests, http.StatusServiceUnavailable}, errors...),
-		RequestBody: &huma.RequestBody{Content: map[string]*huma.MediaType{"application/json": {}}},
+		RequestBody: &huma.RequestBody{
+			Required: !r.optional,
+			Content:  map[string]*huma.MediaType{"application/json": {Example: json.RawMessage(r.example)}},
+		},
 	}
-	if r.example != "" {
-		op.RequestBody.Required = true
-		op.RequestBody.Content["application/json"].Example = json.RawMessage(r.example)
-	}
-	return op
 }
 
 // bodyOf returns what a request says; nothing, where it has no body.

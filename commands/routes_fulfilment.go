@@ -66,6 +66,7 @@ func (r *routes) fulfilments() {
 	changeFulfilment(r, route{
 		id: "start-fulfilment", path: "/v1/orders/{id}/fulfilments/{fulfilment}/start", summary: "Report that a site has begun to work",
 		description: "The body may be left out.",
+		example:     `{"occurred":"2026-11-20T08:00:00Z"}`, optional: true,
 	}, func(f string, b startReport) ask {
 		return ask{do: domain.StartFulfilment{Fulfilment: f}, occurred: b.Occurred}
 	})
@@ -73,13 +74,13 @@ func (r *routes) fulfilments() {
 	changeFulfilment(r, route{
 		id: "ship-fulfilment", path: "/v1/orders/{id}/fulfilments/{fulfilment}/ship", summary: "Report that goods have left a site",
 		description: "Without lines all that is left was shipped. Without an id the shipment gets one: s1, s2 and so on.",
-		example:     `{"carrier":"DHL","tracking":"JD014600006001","lines":[{"line":"1","quantity":"2"}],"occurred":"2026-11-20T16:05:00Z"}`,
+		example:     `{"carrier":"DHL","tracking":"JD014600006001","lines":[{"line":"1","quantity":"2"}],"occurred":"2026-11-20T16:05:00Z"}`, optional: true,
 	}, func(f string, b shipReport) ask { b.Fulfilment = f; return ask{do: b.Ship, occurred: b.Occurred} })
 
 	changeFulfilment(r, route{
 		id: "deliver-fulfilment", path: "/v1/orders/{id}/fulfilments/{fulfilment}/deliver", summary: "Report that goods have arrived",
 		description: "The named quantities, those of the named shipment, or all that is under way.",
-		example:     `{"shipment":"s1","occurred":"2026-11-22T09:30:00+01:00"}`,
+		example:     `{"shipment":"s1","occurred":"2026-11-22T09:30:00+01:00"}`, optional: true,
 	}, func(f string, b deliverReport) ask { b.Fulfilment = f; return ask{do: b.Deliver, occurred: b.Occurred} })
 
 	changeFulfilment(r, route{

@@ -46,7 +46,7 @@ type returned struct {
 
 // makeOrder registers a route that makes orders.
 func makeOrder[B any](r *routes, tag string, about route, asked func(B) (ask, error)) {
-	op := about.operation(tag, http.StatusConflict)
+	op := about.operation(tag)
 	op.DefaultStatus = http.StatusCreated
 	op.MaxBodyBytes = maxOrder
 	huma.Register(r.api, op, func(ctx context.Context, in *newOrder[B]) (*changed, error) {
@@ -122,6 +122,7 @@ func (r *routes) orders() {
 	changeOrder(r, route{
 		id: "release-order", path: "/v1/orders/{id}/release", summary: "End a hold",
 		description: "Without a body the only open hold ends. An order that was held by the rules is accepted and routed then.",
+		example:     `{"hold":"h1","reason":{"code":"paid"}}`, optional: true,
 	}, func(b domain.Release) ask { return ask{do: b} })
 
 	changeOrder(r, route{
@@ -133,6 +134,7 @@ func (r *routes) orders() {
 	changeOrder(r, route{
 		id: "route-order", path: "/v1/orders/{id}/route", summary: "Find sites for what has none",
 		description: "Without a site the rules choose.",
+		example:     `{"site":"LYON-WH","reason":{"code":"capacity"}}`, optional: true,
 	}, func(b domain.Route) ask { return ask{do: b} })
 
 	changeOrder(r, route{
@@ -144,5 +146,6 @@ func (r *routes) orders() {
 	changeOrder(r, route{
 		id: "close-order", path: "/v1/orders/{id}/close", summary: "Close an order that has been shipped in full",
 		description: "It need not have been delivered: ex works nobody tells. Afterwards only returns are taken.",
+		example:     `{"reason":{"code":"paid"}}`, optional: true,
 	}, func(b domain.Close) ask { return ask{do: b} })
 }

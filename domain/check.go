@@ -144,7 +144,7 @@ func (a Release) check(k *checker) {
 }
 
 func (a Cancel) check(k *checker) {
-	k.quantities("lines", a.Lines)
+	k.quantities(a.Lines)
 	k.reason(a.Reason, true)
 }
 
@@ -206,14 +206,14 @@ func (a Ship) check(k *checker) {
 	k.name("id", a.ID, false)
 	k.name("carrier", a.Carrier, false)
 	k.name("tracking", a.Tracking, false)
-	k.quantities("lines", a.Lines)
+	k.quantities(a.Lines)
 	k.documents("documents", a.Documents)
 }
 
 func (a Deliver) check(k *checker) {
 	k.name("fulfilment", a.Fulfilment, true)
 	k.name("shipment", a.Shipment, false)
-	k.quantities("lines", a.Lines)
+	k.quantities(a.Lines)
 	k.documents("proof", a.Proof)
 }
 
@@ -226,7 +226,7 @@ func (a Return) check(k *checker) {
 	if len(a.Lines) == 0 {
 		k.fail("lines", "missing", "a return names what came back")
 	}
-	k.quantities("lines", a.Lines)
+	k.quantities(a.Lines)
 	k.name("reference", a.Reference, false)
 	k.reason(a.Reason, true)
 }
@@ -288,6 +288,8 @@ func (k *checker) data(field, s string) {
 		k.fail(field, "too_long", "at most %d bytes, not %d", MaxData, len(s))
 	case !utf8.ValidString(s):
 		k.fail(field, "invalid_utf8", "the data is not UTF-8")
+	case strings.Contains(s, "\x00"):
+		k.fail(field, "control_character", "data holds no NUL")
 	}
 }
 
@@ -342,16 +344,16 @@ func (k *checker) reasonAt(field string, r Reason, required bool) {
 	k.text(field+".text", r.Text)
 }
 
-func (k *checker) quantities(field string, lines []LineQuantity) {
-	k.count(field, len(lines), MaxLines)
+func (k *checker) quantities(lines []LineQuantity) {
+	k.count("lines", len(lines), MaxLines)
 	seen := make(map[string]bool, len(lines))
 	for i, q := range lines {
-		k.name(at(field, i)+".line", q.Line, true)
+		k.name(at("lines", i)+".line", q.Line, true)
 		if seen[q.Line] {
-			k.fail(at(field, i)+".line", "repeated", "the line is named twice")
+			k.fail(at("lines", i)+".line", "repeated", "the line is named twice")
 		}
 		seen[q.Line] = true
-		k.positive(at(field, i)+".quantity", q.Quantity, false)
+		k.positive(at("lines", i)+".quantity", q.Quantity, false)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,25 @@ func TestDecodeIsStrict(t *testing.T) {
 	}
 }
 
+// Bytes of which one was lost, doubled or changed are refused, or are those of another value in its one form.
+func TestDecodeDamaged(t *testing.T) {
+	for _, e := range domaintest.Events() {
+		data, err := domain.EncodeEvent(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range data {
+			changed := bytes.Clone(data)
+			changed[i] ^= 1
+			for _, damaged := range [][]byte{changed, slices.Delete(bytes.Clone(data), i, i+1), slices.Insert(bytes.Clone(data), i, data[i])} {
+				if e, err := domain.DecodeEvent(e.Type(), damaged); err == nil {
+					wantBytes(t, damaged, func() ([]byte, error) { return domain.EncodeEvent(e) })
+				}
+			}
+		}
+	}
+}
+
 // What cannot be read again is not written.
 func TestEncodeRefuses(t *testing.T) {
 	for fault, e := range map[string]domain.Event{
@@ -192,6 +212,9 @@ func FuzzDecodeEvent(f *testing.F) {
 		}
 		f.Add(e.Type(), data)
 	}
+	f.Add("order.closed.v1", []byte(`{}`))
+	f.Add("order.held.v1", []byte(`{"hold":{"id":"h1","reason":{"code":"a\nb"}}}`))
+	f.Add("order.amended.v1", []byte(`{"lines":[{"line":"1","quantity":"0"}],"totals":{"lines":"0","total":"-1.5"}}`))
 	f.Fuzz(func(t *testing.T, typ string, data []byte) {
 		e, err := domain.DecodeEvent(typ, data)
 		if err != nil {
@@ -216,11 +239,13 @@ func FuzzDecodeMeta(f *testing.F) {
 }
 
 func FuzzDecodeOrder(f *testing.F) {
-	data, err := domain.EncodeOrder(domaintest.Filled[domain.Order]())
-	if err != nil {
-		f.Fatal(err)
+	for _, o := range []domain.Order{{}, after(f, order(article("lens", "250"))), domaintest.Filled[domain.Order]()} {
+		data, err := domain.EncodeOrder(o)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
 	}
-	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		o, err := domain.DecodeOrder(data)
 		if err != nil {

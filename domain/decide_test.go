@@ -21,9 +21,11 @@ func TestOrdersStayConsistent(t *testing.T) {
 		var o domain.Order
 		for range rapid.IntRange(1, 25).Draw(t, "commands") {
 			c := domaintest.Command(t, o)
+			o = clone(o)
 			before, frozen := o, clone(o)
 			events, err := domain.Decide(o, c, domaintest.Policy{}, now)
 			wantSame(t, frozen, before) // deciding left no trace, refused or not
+			wantNoSpill(t, reflect.ValueOf(&before).Elem())
 			if err != nil {
 				wantClearRefusal(t, events, err)
 				continue
@@ -34,8 +36,9 @@ func TestOrdersStayConsistent(t *testing.T) {
 			for _, e := range events {
 				next := domain.Evolve(o, e)
 				wantSame(t, frozen, o) // Evolve changes nothing that it was given
+				wantNoSpill(t, reflect.ValueOf(&o).Elem())
 				wantStable(t, o, next)
-				o, frozen = next, clone(next)
+				o, frozen = clone(next), clone(next)
 			}
 			wantConsistent(t, o)
 			wantTotals(t, o)
@@ -90,10 +93,12 @@ func TestEvolveIsTotal(t *testing.T) {
 		}
 		for range rapid.IntRange(1, 5).Draw(t, "events") {
 			e := randomEvent(t)
+			o = clone(o)
 			frozen, event := clone(o), clone(e)
 			next := domain.Evolve(o, e)
 			wantSame(t, frozen, o)
 			wantSame(t, event, e)
+			wantNoSpill(t, reflect.ValueOf(&o).Elem())
 			if next.Events != o.Events+1 {
 				t.Fatalf("event %d is followed by %d", o.Events, next.Events)
 			}
@@ -109,6 +114,17 @@ func TestEvolveIsTotal(t *testing.T) {
 			wantClearRefusal(t, nil, err)
 		}
 	})
+}
+
+// No event changes the order it is applied to, nor writes behind the ends of its slices.
+func TestEvolveTouchesNothing(t *testing.T) {
+	for _, e := range domaintest.Events() {
+		o := clone(domaintest.Filled[domain.Order]())
+		frozen := clone(o)
+		domain.Evolve(o, e)
+		wantSame(t, frozen, o)
+		wantNoSpill(t, reflect.ValueOf(&o).Elem())
+	}
 }
 
 // What was sealed decides nothing: another personal section changes no event but in that section.
@@ -299,8 +315,21 @@ func wantConsistent(t rapid.TB, o domain.Order) {
 			if want := shipped[p.Line]; want == nil && !p.Shipped.IsZero() || want != nil && want.Cmp(rat(p.Shipped)) != 0 {
 				t.Fatalf("fulfilment %s, line %s: %v shipped, the shipments say %v", f.ID, p.Line, p.Shipped, want)
 			}
-			if (f.Phase == domain.PhaseFailed || f.Phase == domain.PhaseUnrouted) && p.Quantity != p.Shipped {
+			ended := f.Phase == domain.PhaseFailed || f.Phase == domain.PhaseUnrouted
+			if ended && p.Quantity != p.Shipped {
 				t.Fatalf("fulfilment %s has ended and keeps %v of line %s", f.ID, p.Quantity, p.Line)
+			}
+			if !ended && !p.Shipped.IsZero() && f.Phase != domain.PhaseStarted {
+				t.Fatalf("fulfilment %s has shipped and is %s", f.ID, f.Phase)
+			}
+			var arrived big.Rat
+			for _, a := range f.Arrived {
+				if a.Line == p.Line {
+					arrived.Add(&arrived, rat(a.Quantity))
+				}
+			}
+			if arrived.Cmp(rat(p.Delivered)) != 0 {
+				t.Fatalf("fulfilment %s, line %s: %v delivered, %v arrived", f.ID, p.Line, p.Delivered, &arrived)
 			}
 		}
 	}
@@ -313,6 +342,33 @@ func wantConsistent(t rapid.TB, o domain.Order) {
 		}
 		if live > 1 {
 			t.Fatalf("the order is to be delivered at once by %d sites", live)
+		}
+	}
+}
+
+// wantNoSpill checks that nothing was appended in place to the slices within v, a clone: whoever appends to them
+// next would overwrite it.
+func wantNoSpill(t rapid.TB, v reflect.Value) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			wantNoSpill(t, v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			wantNoSpill(t, v.Field(i))
+		}
+	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return
+		}
+		for i := range v.Cap() {
+			if e := v.Slice(0, v.Cap()).Index(i); i < v.Len() {
+				wantNoSpill(t, e)
+			} else if !e.IsZero() {
+				t.Fatalf("something was appended in place to a %v", v.Type())
+			}
 		}
 	}
 }
@@ -440,7 +496,7 @@ func rat(d domain.Decimal) *big.Rat {
 	return r
 }
 
-// clone returns a copy of v that shares nothing with it.
+// clone returns a copy of v that shares nothing with it. Its slices have room behind their ends.
 func clone[T any](v T) T {
 	return cloned(reflect.ValueOf(&v).Elem()).Interface().(T)
 }
@@ -464,7 +520,7 @@ func cloned(v reflect.Value) reflect.Value {
 		if v.IsNil() {
 			return c
 		}
-		c.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+		c.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()+2))
 		for i := range v.Len() {
 			c.Index(i).Set(cloned(v.Index(i)))
 		}

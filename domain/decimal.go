@@ -11,7 +11,7 @@ import (
 // numbers are equal values under ==. The zero Decimal is 0. No operation rounds: one that cannot be exact fails.
 type Decimal struct{ d decimal.Decimal }
 
-// ErrInexact is returned where a result has more digits than a Decimal holds.
+// ErrInexact is returned where a result, or a step on the way to it, has more digits than a Decimal holds.
 var ErrInexact = errors.New("the result cannot be kept exactly in 19 digits")
 
 // Whole returns n as a Decimal.

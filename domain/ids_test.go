@@ -24,10 +24,10 @@ func TestIDsAreFixed(t *testing.T) {
 	command := domain.CommandID(order, "local", "key-2")
 	event := domain.EventID(command, uuid.MustParse("6ba7b810-9dad-11d1-80b4-00c04fd430c8"), 1)
 	for got, want := range map[string]string{
-		order.String():       "ORDER",
-		command.String():     "COMMAND",
-		event.String():       "EVENT",
-		domain.Number(order): "NUMBER",
+		order.String():       "1dbb9db6-b32c-59f0-a219-219d29d919b6",
+		command.String():     "510212d3-015b-5831-95c4-7f7b1b2b8fa5",
+		event.String():       "dfb8660d-8730-52c3-a827-d75d0d41a3e4",
+		domain.Number(order): "3PXS-VDNK-5GGS-6",
 	} {
 		if got != want {
 			t.Errorf("%s has become %s", want, got)

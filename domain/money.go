@@ -1,6 +1,6 @@
 package domain
 
-// Amount is what a line costs before allowances, charges and taxes: price × quantity ÷ base quantity, exact.
+// AmountOf is what a line costs before allowances, charges and taxes: price × quantity ÷ base quantity, exact.
 func (p Price) AmountOf(quantity Decimal) (Decimal, error) {
 	amount, err := p.Amount.Mul(quantity)
 	if err != nil || p.BaseQuantity == nil {

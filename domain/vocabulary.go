@@ -11,7 +11,8 @@ const countries = " AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE 
 	" SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM" +
 	" US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW "
 
-// The codes in force of ISO 4217 that people pay with, by the digits of their minor units.
+// The codes of ISO 4217 that people pay with, by the digits of their minor units: those in force, and those withdrawn
+// since 2025.
 const (
 	currencies0 = " BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF "
 	currencies2 = " AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP" +

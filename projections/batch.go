@@ -208,11 +208,9 @@ func (b *batch) flushOrders() error {
 		if err := b.flushOrder(w); err != nil {
 			return fmt.Errorf("writing the row of order %s: %w", id, err)
 		}
-		if w.before.row.Status != w.now.row.Status {
-			counts[key{w.now.row.BusinessUnit, w.now.row.Status}]++
-			if w.before.folded.Exists() {
-				counts[key{w.now.row.BusinessUnit, w.before.row.Status}]--
-			}
+		counts[key{w.now.row.BusinessUnit, w.now.row.Status}]++
+		if w.before.folded.Exists() {
+			counts[key{w.now.row.BusinessUnit, w.before.row.Status}]--
 		}
 		if w.findable {
 			gone, come := w.terms()

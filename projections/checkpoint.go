@@ -17,6 +17,9 @@ var orderEvents = eventstore.Filter{Prefixes: []string{domain.StreamPrefix}}
 
 // reload reads the checkpoints again after a transaction whose outcome is unknown.
 func (p *Projector) reload(ctx context.Context) error {
+	if p.writer == nil {
+		return errors.New("the projector is closed")
+	}
 	if !p.unsure {
 		return nil
 	}

@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -51,13 +52,25 @@ func scatter(t *rapid.T, l *pebblestore.Store) {
 
 var errCrash = errors.New("the power went")
 
+// crash applies deliveries and fails the commit, without telling whether it has happened nevertheless.
+func crash(t tester, p *projections.Projector, batch []eventstore.Delivery, committed bool) {
+	t.Helper()
+	p.SetCommit(func(tx *sql.Tx) error {
+		if committed {
+			check(t, tx.Commit())
+		}
+		return errCrash
+	})
+	if err := p.Apply(t.Context(), batch); err != nil && !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+}
+
 // Whatever the bus does to deliveries and however often the projector dies, the rows become what a fold gives.
 func TestAnyDeliveryGivesTheFold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := newLedger(t)
 		scatter(t, l)
-		should, _ := caughtUp(t, l)
-
 		is := newViews(t)
 		p := newProjector(t, is, l)
 		sent := disturb(t, deliveries(t, l))
@@ -67,17 +80,13 @@ func TestAnyDeliveryGivesTheFold(t *testing.T) {
 			sent = sent[n:]
 			switch rapid.IntRange(0, 9).Draw(t, "fate") {
 			case 0:
-				p.FailCommit(func() error { return errCrash })
-				if err := p.Apply(t.Context(), batch); err != nil && !errors.Is(err, errCrash) {
-					t.Fatal(err)
-				}
-				p.FailCommit(nil)
+				crash(t, p, batch, rapid.Bool().Draw(t, "committed"))
+				p.SetCommit(nil)
 				check(t, p.Apply(t.Context(), batch))
 			case 1: // a new process
 				p = newProjector(t, is, l)
 				check(t, p.Apply(t.Context(), batch))
 			case 2:
-				p.Forget()
 				check(t, p.Apply(t.Context(), batch))
 				check(t, p.Apply(t.Context(), batch))
 			case 3:
@@ -86,11 +95,18 @@ func TestAnyDeliveryGivesTheFold(t *testing.T) {
 			default:
 				check(t, p.Apply(t.Context(), batch))
 			}
-			if rapid.IntRange(0, 4).Draw(t, "look") == 0 {
+			if rapid.IntRange(0, 11).Draw(t, "look") == 0 {
 				wantFold(t, is, l)
 			}
 		}
-		wantSame(t, is, should)
+		wantFold(t, is, l)
+		sources, err := is.Sources(t.Context())
+		check(t, err)
+		head, err := l.Head(t.Context())
+		check(t, err)
+		if sources[0].Passed != head.Position {
+			t.Fatalf("the rows have come to position %d, the ledger to %d", sources[0].Passed, head.Position)
+		}
 	})
 }
 
@@ -147,21 +163,19 @@ func wantFold(t tester, v *projections.Views, ledger eventstore.Reader) {
 	}
 }
 
-func TestCrashBeforeEachCommit(t *testing.T) {
-	l := newLedger(t)
-	for i := range 3 {
-		newLife(t, l, "crash"+strconv.Itoa(i), nil).deliver()
-	}
-	should, _ := caughtUp(t, l)
-	is := newViews(t)
-	for _, d := range deliveries(t, l) {
-		p := newProjector(t, is, l)
-		p.FailCommit(func() error { return errCrash })
-		if err := p.Apply(t.Context(), []eventstore.Delivery{d}); err != nil && !errors.Is(err, errCrash) {
-			t.Fatal(err)
+func TestCrashAtEachCommit(t *testing.T) {
+	for _, committed := range []bool{false, true} {
+		l := newLedger(t)
+		for i := range 3 {
+			newLife(t, l, "crash"+strconv.Itoa(i), nil).deliver()
 		}
-		p = newProjector(t, is, l) // and so dies again before it gets further than this one
-		check(t, p.Apply(t.Context(), []eventstore.Delivery{d}))
+		is := newViews(t)
+		for _, d := range deliveries(t, l) {
+			crash(t, newProjector(t, is, l), []eventstore.Delivery{d}, committed)
+			p := newProjector(t, is, l) // which dies too after this delivery
+			check(t, p.Apply(t.Context(), []eventstore.Delivery{d}))
+		}
+		should, _ := caughtUp(t, l)
+		wantSame(t, is, should)
 	}
-	wantSame(t, is, should)
 }

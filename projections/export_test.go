@@ -1,17 +1,23 @@
 package projections
 
-import "context"
+import (
+	"context"
+	"database/sql"
+)
 
 // OpenUnsynced opens views that a crash of the machine may lose, which is faster.
 func OpenUnsynced(ctx context.Context, path string) (*Views, error) {
 	return open(ctx, path, nil, "OFF")
 }
 
-// FailCommit makes every transaction of a projector ask f before it commits, and fail with f's error.
-func (p *Projector) FailCommit(f func() error) {
+// SetCommit makes a projector commit with f; nil: as always.
+func (p *Projector) SetCommit(f func(*sql.Tx) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.beforeCommit = f
+	if f == nil {
+		f = (*sql.Tx).Commit
+	}
+	p.commit = f
 }
 
 // SetBatch bounds the transactions of catching up.
@@ -25,13 +31,6 @@ func (p *Projector) SetBatch(events int) {
 func (v *Views) Exec(ctx context.Context, query string, args ...any) error {
 	_, err := v.writer.ExecContext(ctx, query, args...)
 	return err
-}
-
-// Forget makes the projector ask the database what it knows.
-func (p *Projector) Forget() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.unsure = true
 }
 
 // Differ compares all tables of two views.

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,7 +37,7 @@ type Projector struct {
 	now   func() time.Time
 	batch limits
 
-	beforeCommit func() error // for tests: fails a transaction
+	commit func(*sql.Tx) error // (*sql.Tx).Commit, but for tests
 
 	mu      sync.Mutex // held for a whole step; protects the fields below
 	lease   lease
@@ -85,7 +86,7 @@ func NewProjector(ctx context.Context, views *Views, ledgers []eventstore.Reader
 		cfg = &ProjectorConfig{}
 	}
 	p := &Projector{
-		views: views, owner: cfg.Owner, log: cfg.Log, now: cfg.Now,
+		views: views, owner: cfg.Owner, log: cfg.Log, now: cfg.Now, commit: (*sql.Tx).Commit,
 		batch:   limits{events: 2_000, bytes: 8 << 20},
 		sources: make(map[uuid.UUID]*source, len(ledgers)),
 	}
@@ -134,7 +135,7 @@ func (p *Projector) begin(ctx context.Context, ledgers []eventstore.Reader) (err
 	return nil
 }
 
-// Close gives the lease back. It may be called twice; no other method may be called afterwards.
+// Close gives the lease back. It may be called twice; Apply, CatchUp and RetryParked fail afterwards.
 func (p *Projector) Close(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -363,22 +364,19 @@ func (p *Projector) transact(ctx context.Context, s *source, change func(*batch)
 	if err := b.flush(); err != nil {
 		return err
 	}
-	if p.beforeCommit != nil {
-		if err := p.beforeCommit(); err != nil {
-			return err
-		}
-	}
 	committing = true
-	if err := tx.Commit(); err != nil {
+	if err := p.commit(tx); err != nil {
 		return fmt.Errorf("committing: %w", err)
 	}
 	p.lease.renewed = now
 	b.adopt()
+	touched := b.touched()
 	for _, parked := range b.parked {
+		touched = append(touched, parked.Order) // whoever waits for it waits in vain
 		p.log.ErrorContext(ctx, "an event could not be applied: its order is parked", "source", s.identity.ID,
 			"order_id", parked.Order, "revision", parked.Revision, "position", uint64(parked.Position), "error", parked.Error)
 	}
-	p.views.bell.ring(b.touched())
+	p.views.bell.ring(touched)
 	return nil
 }
 

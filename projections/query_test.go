@@ -69,10 +69,12 @@ func TestFindOrders(t *testing.T) {
 		s.Lines = s.Lines[:1]
 		s.Lines[0].SKU = "only-B"
 	})
+	v, p := caughtUp(t, l)
 	c := newLife(t, l, "c", func(s *domain.Submit) { s.Lines[0].SKU = domaintest.Bad })
 	moved := newLife(t, l, "d", nil)
 	moved.do(domain.ReportFailure{Fulfilment: "f1", Reason: domain.Reason{Code: "fire"}})
-	v, _ := caughtUp(t, l)
+	b.do(domain.ReportFailure{Fulfilment: "f1", Reason: domain.Reason{Code: "fire"}}) // the only site
+	check(t, p.CatchUp(t.Context()))
 	for name, test := range map[string]struct {
 		query projections.Query
 		want  []*life
@@ -86,7 +88,7 @@ func TestFindOrders(t *testing.T) {
 		"customer":              {projections.Query{Customer: "c-4711"}, []*life{a, c, moved}},
 		"no customer":           {projections.Query{Customer: "4012345000009"}, nil},
 		"site":                  {projections.Query{Site: "A"}, []*life{a}},
-		"second site":           {projections.Query{Site: "B"}, []*life{b, moved}},
+		"second site":           {projections.Query{Site: "B"}, []*life{moved}},
 		"sku":                   {projections.Query{SKU: "frame"}, []*life{a, c, moved}},
 		"gtin":                  {projections.Query{SKU: "4012345678901"}, []*life{a}},
 		"tracking":              {projections.Query{Tracking: "track-" + a.order.Number[:4]}, []*life{a}},
@@ -275,6 +277,7 @@ func TestNotifications(t *testing.T) {
 	}
 	y.do(domain.Confirm{Fulfilment: "f1", Confirmation: late})
 	late.Lines[0].Promises[0].Date.Day = "2026-05-01"
+	confirmed := y.now
 	y.do(domain.Confirm{Fulfilment: "f1", Confirmation: late})
 	v := newViews(t)
 	p := newProjector(t, v, l)
@@ -307,6 +310,11 @@ func TestNotifications(t *testing.T) {
 	}
 	if s := list[12].Summary; s.PromisedBefore != "2026-04-02" || s.Promised != "2026-05-01" {
 		t.Errorf("promise: %+v", s)
+	}
+	row, _, err := v.Order(t.Context(), domaintest.BusinessUnit, y.order.ID)
+	check(t, err)
+	if !row.StatusSince.Equal(confirmed) || !row.Updated.Equal(y.now) || row.Promised != "2026-05-01" {
+		t.Errorf("after another promise: %+v", row)
 	}
 	// One at a time, also between the entries of one event.
 	var places []projections.Place

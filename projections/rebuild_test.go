@@ -164,7 +164,6 @@ func TestFailures(t *testing.T) {
 	l := newLedger(t)
 	x := newLife(t, l, "one", nil)
 	v, p := caughtUp(t, l)
-	all := deliveries(t, l)
 	mark := markOf(t, l, x)
 	broken := newLedger(t)
 	bv, bp := caughtUp(t, broken)
@@ -177,12 +176,14 @@ func TestFailures(t *testing.T) {
 	_, calls["lag without a ledger"] = bp.Lag(ctx)
 	_, calls["verifying without a ledger"] = bv.Verify(ctx, []eventstore.Reader{broken}, nil)
 
-	check(t, v.Close())
 	x.deliver()
-	p.Forget()
-	calls["applying"] = p.Apply(ctx, all)
+	closed := newProjector(t, v, l)
+	check(t, closed.Close(ctx))
+	calls["a closed projector"] = closed.CatchUp(ctx)
+	_, calls["retrying"] = closed.RetryParked(ctx)
+	check(t, v.Close())
+	calls["applying"] = p.Apply(ctx, deliveries(t, l))
 	calls["catching up"] = p.CatchUp(ctx)
-	_, calls["retrying"] = p.RetryParked(ctx)
 	_, calls["lag"] = p.Lag(ctx)
 	_, calls["starting"] = projections.NewProjector(ctx, v, []eventstore.Reader{l}, nil)
 	_, _, calls["order"] = v.Order(ctx, domaintest.BusinessUnit, x.order.ID)
@@ -206,7 +207,7 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if len(calls) != 22 {
+	if len(calls) != 23 {
 		t.Errorf("%d calls", len(calls))
 	}
 }

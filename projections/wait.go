@@ -77,7 +77,8 @@ func (v *Views) reached(ctx context.Context, mark eventstore.Mark, order *uuid.U
 	case parked:
 		return false, ErrParked
 	}
-	return false, nil
+	// The mark may be of another order: then all that it can mark has been passed.
+	return mark.Position > 0 && eventstore.Position(passed) >= mark.Position, nil
 }
 
 // watchChunk is how many rows a watch reads at once.

@@ -55,16 +55,10 @@ func invalidAfter() error {
 	return &web.Error{Status: http.StatusBadRequest, Code: "invalid_after", Detail: "Last-Event-ID or after is not an id that this route has sent."}
 }
 
-// linger begins a wait for something to happen, which ends when the time is up, the client goes away or the server
-// stops.
-func (a *api) linger(ctx context.Context, wait span) (context.Context, context.CancelFunc, error) {
-	d := min(wait.d, a.MaxWait)
-	ctx, err := web.Linger(ctx, d+30*time.Second) // the rest is for the answer
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, d)
-	return ctx, cancel, nil
+// linger begins a wait for something to happen. Its context is done when the time is up, the client goes away or the
+// server stops.
+func (a *api) linger(ctx context.Context, wait span) (context.Context, error) {
+	return web.Linger(ctx, min(wait.d, a.MaxWait))
 }
 
 // A feed gives out what comes behind a place, and moves the place on. It is for one goroutine.
@@ -102,11 +96,10 @@ func collect[T any](ctx context.Context, a *api, f *feed[T], n int, wait span) (
 	if err != nil || len(items) > 0 || wait.d == 0 {
 		return items, err
 	}
-	waiting, cancel, err := a.linger(ctx, wait)
+	waiting, err := a.linger(ctx, wait)
 	if err != nil {
 		return nil, err
 	}
-	defer cancel()
 	for item, err := range f.next(waiting) {
 		if waiting.Err() != nil {
 			return items, nil

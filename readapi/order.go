@@ -65,11 +65,10 @@ func version(row projections.Order) web.Version {
 
 // awaitChange returns when an order has an event that its row does not show yet, or when the time is up.
 func (a *api) awaitChange(ctx context.Context, row projections.Order, wait span) error {
-	ctx, cancel, err := a.linger(ctx, wait)
+	ctx, err := a.linger(ctx, wait)
 	if err != nil {
 		return err
 	}
-	defer cancel()
 	for _, err := range a.Views.WatchOrder(ctx, row.BusinessUnit, row.Source, row.ID, row.Revision+1) {
 		if err != nil && ctx.Err() == nil {
 			return err

@@ -195,6 +195,29 @@ func (w *world) try(unit string, order uuid.UUID, a domain.Action) (mark eventst
 	return eventstore.Mark{Ledger: w.id, Position: appended.Position, Revision: appended.Revision, Incarnation: w.incarnation()}, nil
 }
 
+// appendRaw adds an event to an order that no domain has made.
+func (w *world) appendRaw(order uuid.UUID, typ string) eventstore.Mark {
+	w.t.Helper()
+	meta, err := domain.EncodeMeta(domain.Meta{Command: uuid.New(), Actor: domain.Actor{Kind: "person", Subject: "ada"}, BusinessUnit: "main", Occurred: w.now})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var last uint64
+	for e, err := range w.ledger.ReadStream(w.t.Context(), domain.Stream(order), eventstore.End, eventstore.Backward) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		last = e.Revision
+		break
+	}
+	appended, err := w.ledger.Append(w.t.Context(), domain.Stream(order), eventstore.At(last),
+		[]eventstore.Event{{ID: uuid.New(), Type: typ, Metadata: meta, Data: []byte("{}")}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return eventstore.Mark{Ledger: w.id, Position: appended.Position, Revision: appended.Revision, Incarnation: w.incarnation()}
+}
+
 func (w *world) incarnation() uint32 {
 	head, err := w.ledger.Head(w.t.Context())
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/orderledger/orderledger/cmd/orderledger/optics"
+	"github.com/orderledger/orderledger/commands"
 	"github.com/orderledger/orderledger/commands/rules"
 	"github.com/orderledger/orderledger/domain"
 )
@@ -43,7 +44,7 @@ func (d demoCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return err
 	}
-	play, err := newPlay(n, d, data)
+	play, err := newPlay(n.handler.Handle, d, data)
 	if err != nil {
 		return errors.Join(err, n.close())
 	}
@@ -89,9 +90,9 @@ func (d demoCommand) directory(e *environment) (string, func(), error) {
 
 // A play is all lives of a demo, the next step of each in the order of time.
 type play struct {
-	node  *node
-	base  time.Time // when the lives begin
-	queue steps
+	handle handle
+	base   time.Time // when the lives begin
+	queue  steps
 
 	orders, commands, repeated, refused int
 	statuses                            map[uuid.UUID]domain.Status
@@ -108,9 +109,11 @@ type moved struct {
 // demoSubmitter is who sends the commands of the demo.
 const demoSubmitter = "demo"
 
+// A handle takes a command, as [commands.Handler.Handle] does.
+type handle func(context.Context, domain.Command, domain.Personal) (commands.Result, error)
+
 // newPlay reads when the lives of this directory began, or begins them now: a second start must tell the same story.
-func newPlay(n *node, d demoCommand, data string) (*play, error) {
-	p := &play{node: n, statuses: make(map[uuid.UUID]domain.Status)}
+func newPlay(h handle, d demoCommand, data string) (*play, error) {
 	name := filepath.Join(data, fmt.Sprintf("demo-%d.json", d.Seed))
 	var begun struct {
 		Base time.Time `json:"base"`
@@ -128,14 +131,19 @@ func newPlay(n *node, d demoCommand, data string) (*play, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the beginning of the demo: %w", err)
 	}
-	p.base = begun.Base
+	return beginPlay(h, d, begun.Base, demoSpan), nil
+}
+
+// beginPlay returns a play of lives that begin within span after base.
+func beginPlay(h handle, d demoCommand, base time.Time, span time.Duration) *play {
+	p := &play{handle: h, base: base, statuses: make(map[uuid.UUID]domain.Status)}
 	for i := range d.Orders {
-		life := optics.NewLife(d.Seed, i, p.base, demoSpan)
+		life := optics.NewLife(d.Seed, i, base, span)
 		first := life.First()
 		p.queue = append(p.queue, step{Step: first, life: life, order: domain.OrderID(demoUnit, demoSubmitter, first.Key)})
 	}
 	heap.Init(&p.queue)
-	return p, nil
+	return p
 }
 
 const (
@@ -178,7 +186,7 @@ func (p *play) take(ctx context.Context, s step) (domain.Order, error) {
 	if _, ok := s.Do.(domain.Submit); ok {
 		personal = s.life.Personal
 	}
-	result, err := p.node.handler.Handle(ctx, c, personal)
+	result, err := p.handle(ctx, c, personal)
 	p.commands++
 	var refused *domain.Refused
 	if s.Refuse && errors.As(err, &refused) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -34,6 +35,9 @@ type nodeConfig struct {
 	Views  string // URL; empty: SQLite in Data
 	Rules  *rules.RuleSet
 	Log    *slog.Logger
+
+	Now    func() time.Time // the clock that stamps commands and events; nil: time.Now
+	Random io.Reader        // of the nonces that seal personal data; nil: crypto/rand
 }
 
 // A node is the whole product in one process: the ledger, and everything that writes to it, follows it and answers
@@ -70,10 +74,13 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 		return nil, fmt.Errorf("opening the keys: %w", err)
 	}
 	n.opened(n.keys.Close)
-	if n.rules, err = rules.NewActive(ctx, n.ledger, rules.Config{Default: c.Rules, Log: c.Log}); err != nil {
+	if n.rules, err = rules.NewActive(ctx, n.ledger, rules.Config{Default: c.Rules, Now: c.Now, Log: c.Log}); err != nil {
 		return nil, fmt.Errorf("reading the rules: %w", err)
 	}
-	if n.handler, err = commands.NewHandler(ctx, commands.Config{Ledger: n.ledger, Keys: n.keys, Policy: n.rules.Policy, Logger: c.Log}); err != nil {
+	n.handler, err = commands.NewHandler(ctx, commands.Config{
+		Ledger: n.ledger, Keys: n.keys, Policy: n.rules.Policy, Now: c.Now, Random: c.Random, Logger: c.Log,
+	})
+	if err != nil {
 		return nil, err
 	}
 	if _, err = n.handler.Reapply(ctx); err != nil {
@@ -97,7 +104,7 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 	if err != nil {
 		return "", err
 	}
-	config := &pebblestore.Config{Logger: c.Log}
+	config := &pebblestore.Config{Now: c.Now, Logger: c.Log}
 	data, dir := c.Data, u.dir
 	if u.scheme == "memory" {
 		if data, err = os.MkdirTemp("", "orderledger-"); err != nil {
@@ -151,9 +158,23 @@ func (n *node) openCourier(ctx context.Context) error {
 		return err
 	}
 	n.consumer, err = relay.NewConsumer(relay.ConsumerConfig{
-		Bus: n.bus, Apply: n.projector.Apply, Ledger: n.ledger, Lanes: head.Lanes, Log: n.log,
+		Bus: n.bus, Apply: n.apply, Ledger: n.ledger, Lanes: head.Lanes, Log: n.log,
 	})
 	return err
+}
+
+// farBehind is how many events the relay may have pending before the projector no longer waits for them.
+const farBehind = 1_000
+
+// apply is the projector's step. What a bus that is far behind has yet to bring stands in the ledger, from where it
+// comes in larger transactions.
+func (n *node) apply(ctx context.Context, deliveries []eventstore.Delivery) error {
+	if n.relay.Status().Pending > farBehind {
+		if err := n.projector.CatchUp(ctx); err != nil {
+			return err
+		}
+	}
+	return n.projector.Apply(ctx, deliveries)
 }
 
 // openWeb makes the server of both sides.

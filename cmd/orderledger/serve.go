@@ -32,8 +32,12 @@ func (s serveCommand) Run(ctx context.Context, e *environment) error {
 // listen opens a port and tells the tools of this data directory about it.
 func (n *node) listen(address string) (net.Listener, error) {
 	listener, err := web.Listen(address)
-	if err != nil {
+	var taken *net.OpError
+	switch {
+	case errors.As(err, &taken):
 		return nil, &exitError{exitUnavailable, err}
+	case err != nil:
+		return nil, &exitError{exitUsage, err}
 	}
 	if err := n.ledger.Announce("http://" + listener.Addr().String()); err != nil {
 		return nil, errors.Join(fmt.Errorf("announcing the server: %w", err), listener.Close())

@@ -22,11 +22,11 @@ type Activation struct {
 
 // Activated is the result of an activation.
 type Activated struct {
-	SHA256   string              `json:"sha256"`
-	Revision uint64              `json:"revision"`
-	Position eventstore.Position `json:"position,omitempty"` // 0 where it is not known
-	Repeated bool                `json:"repeated"`           // it was in force, or this command had activated it; nothing was stored
-	Warnings []Problem           `json:"warnings,omitempty"`
+	SHA256   string
+	Revision uint64
+	Position eventstore.Position // 0 where it is not known
+	Repeated bool                // it was in force, or this command had activated it; nothing was stored
+	Warnings []Problem
 }
 
 // Activate stores a rule set in the ledger, and returns when it is in force for every decision that begins afterwards in

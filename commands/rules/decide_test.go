@@ -137,6 +137,7 @@ func TestRoute(t *testing.T) {
 		{"the first site of the row", order("FR", "FRAME-1"), nil, "FRENCH: 1", "R2", "country=FR"},
 		{"lines for one site go together", order("FR", "FRAME-1", "LENS-1", "FRAME-2"), nil, "FRENCH: 1 3; LENSES: 2", "R2,R1",
 			"country=FR, line 2 sku=LENS-1"},
+		{"the first line of each row explains it", order("FR", "LENS-1", "LENS-2"), nil, "LENSES: 1 2", "R1", "line 1 sku=LENS-1"},
 		{"a site that does not take the order", order("DE", "FRAME-1"), nil, "EAST: 1", "R3",
 			"country=DE, site FRENCH=does not take country DE, site LENSES=does not take line 1 sku FRAME-1"},
 		{"an excluded site", order("FR", "FRAME-1"), []string{"FRENCH", "EAST"}, "WEST: 1", "R2", "country=FR, site FRENCH=excluded"},

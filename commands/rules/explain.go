@@ -25,10 +25,13 @@ func (e *explanation) decision(r *RuleSet) domain.Decision {
 	return domain.Decision{RuleSet: r.hash, Row: strings.Join(e.rows, ","), Facts: e.facts}
 }
 
-func (e *explanation) row(name string) {
-	if !slices.Contains(e.rows, name) && len(e.rows) < maxRows {
-		e.rows = append(e.rows, name)
+// row names a row that decided, and reports whether what it looked at is still to be told.
+func (e *explanation) row(name string) bool {
+	if slices.Contains(e.rows, name) || len(e.rows) == maxRows {
+		return false
 	}
+	e.rows = append(e.rows, name)
+	return true
 }
 
 func (e *explanation) fact(name, value string) {

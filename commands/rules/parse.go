@@ -32,7 +32,7 @@ const (
 
 // Parse reads a rule set. It returns an [*Invalid] that tells all that is wrong with the text.
 func Parse(text []byte) (*RuleSet, error) {
-	p := &parser{lists: map[string]*texts{}, sites: map[string]*site{}}
+	p := &parser{lists: map[string]*texts{}, used: map[string]bool{}, sites: map[string]*site{}}
 	set := &RuleSet{text: string(text), hash: hashOf(text)}
 	if root := p.root(text); root != nil {
 		p.ruleSet(root, set)
@@ -171,7 +171,6 @@ func (p *parser) ruleSet(root *yaml.Node, set *RuleSet) {
 	} else {
 		set.name = p.words(m["name"], "the name", domain.MaxName)
 	}
-	p.used = map[string]bool{}
 	p.readLists(m["lists"])
 	p.readSites(m["sites"], set)
 	p.readValidation(root, m["validation"], set)

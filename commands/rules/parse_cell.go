@@ -170,6 +170,9 @@ func (p *parser) cell(f *fact, n *yaml.Node) cell {
 		c.not = true
 	}
 	items := p.items(n)
+	if len(items) == 0 {
+		return c
+	}
 	values := make([]string, len(items))
 	for i, item := range items {
 		s, ok := p.scalar(item)

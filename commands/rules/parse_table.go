@@ -52,10 +52,11 @@ func (p *parser) rowName(row, n *yaml.Node, t *table) string {
 		return ""
 	}
 	name := p.placed("row", n)
-	if line, twice := t.rows[name]; twice {
+	if line := t.rows[name]; line > 0 {
 		p.fail(n, "a row of this name stands in line %d", line)
+	} else if name != "" {
+		t.rows[name] = n.Line
 	}
-	t.rows[name] = n.Line
 	return name
 }
 

@@ -4,10 +4,10 @@ import "fmt"
 
 // A Problem is something wrong in a text, and where.
 type Problem struct {
-	Line   int    `json:"line"`             // from 1; 0: the text as a whole
-	Column int    `json:"column,omitempty"` // from 1; 0: the line as a whole
-	Place  string `json:"place,omitempty"`  // such as row V3, list eu or site LYON-WH
-	Text   string `json:"text"`             // a sentence
+	Line   int    // from 1; 0: the text as a whole
+	Column int    // from 1; 0: the line as a whole
+	Place  string // such as row V3, list eu or site LYON-WH
+	Text   string // a sentence
 }
 
 func (p Problem) String() string {

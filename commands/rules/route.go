@@ -70,9 +70,10 @@ func (rt *router) jobs(open []domain.LineQuantity) ([]job, bool) {
 			rt.why.fact(j.nameOf(&lineFacts[0]), line.SKU)
 			return nil, false
 		}
-		rt.why.row(j.row.name)
-		rt.why.conditions(&j.row.conditions, rt.order)
-		rt.why.cells(j.row.line, j.subject)
+		if rt.why.row(j.row.name) {
+			rt.why.conditions(&j.row.conditions, rt.order)
+			rt.why.cells(j.row.line, j.subject)
+		}
 		jobs = append(jobs, j)
 	}
 	return jobs, true

@@ -33,9 +33,9 @@ type RuleSet struct {
 
 // A Site is a place that fulfils orders, as a rule set describes it.
 type Site struct {
-	Code    string `json:"code"`
-	Name    string `json:"name,omitempty"`
-	Country string `json:"country,omitempty"` // ISO 3166-1 alpha-2
+	Code    string
+	Name    string
+	Country string // ISO 3166-1 alpha-2
 }
 
 // A site takes the lines of orders that its cells hold for.

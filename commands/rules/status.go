@@ -14,33 +14,33 @@ const maxHistory = 100
 
 // A Status tells which rules are in force for a business unit, and how that came.
 type Status struct {
-	BusinessUnit string       `json:"business_unit"`
-	Name         string       `json:"name,omitempty"`          // of the rule set in force
-	SHA256       string       `json:"sha256,omitempty"`        // of the text in force; empty: none that this version reads
-	Text         string       `json:"text,omitempty"`          //
-	Warnings     []Problem    `json:"warnings,omitempty"`      //
-	Sites        []Site       `json:"sites,omitempty"`         //
-	Revision     uint64       `json:"revision"`                // of its activation; 0 also while it was never activated
-	BuiltIn      bool         `json:"built_in,omitempty"`      // nothing was activated yet: the default will be, before its first use
-	Unreadable   *Unreadable  `json:"unreadable,omitempty"`    // a newer text that this version does not read
-	NotFollowing string       `json:"not_following,omitempty"` // why what other processes activate is not seen just now
-	History      []HistoryRow `json:"history,omitempty"`       // newest first, the last 100
+	BusinessUnit string
+	Name         string // of the rule set in force
+	SHA256       string // of the text in force; empty: none that this version reads
+	Text         string
+	Warnings     []Problem
+	Sites        []Site
+	Revision     uint64       // of its activation; 0 also while it was never activated
+	BuiltIn      bool         // nothing was activated yet: the default will be, before its first use
+	Unreadable   *Unreadable  // a newer text that this version does not read
+	NotFollowing string       // why what other processes activate is not seen just now
+	History      []HistoryRow // newest first, the last 100
 }
 
 // An Unreadable is an activated rule set that this version does not read, so that an older one is in force.
 type Unreadable struct {
-	Revision uint64    `json:"revision"`
-	Recorded time.Time `json:"recorded"`
-	Error    string    `json:"error"`
+	Revision uint64
+	Recorded time.Time
+	Error    string
 }
 
 // A HistoryRow is one activation.
 type HistoryRow struct {
-	Revision uint64       `json:"revision"`
-	SHA256   string       `json:"sha256,omitempty"` // empty where the event cannot be read
-	Recorded time.Time    `json:"recorded"`
-	Actor    domain.Actor `json:"actor"`
-	Bytes    int          `json:"bytes"` // of the text
+	Revision uint64
+	SHA256   string // empty where the event cannot be read
+	Recorded time.Time
+	Actor    domain.Actor
+	Bytes    int // of the text
 }
 
 // Status reads a business unit's rules and their history. It activates nothing.

@@ -1,9 +1,9 @@
 package domaintest_test
 
 import (
+	"errors"
 	"reflect"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -75,8 +75,8 @@ func TestHistoriesReachEveryStatus(t *testing.T) {
 			}
 		}
 		for range 20 {
-			_, err := domain.Decide(o, domaintest.Command(t, o), domaintest.Policy{}, time.Now())
-			if refused, ok := err.(*domain.Refused); ok {
+			_, err := domain.Decide(o, domaintest.Command(t, o), domaintest.Policy{}, domaintest.Start)
+			if refused := new(domain.Refused); errors.As(err, &refused) {
 				refusals[refused.Code] = true
 			}
 		}

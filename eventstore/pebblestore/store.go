@@ -10,7 +10,8 @@
 //	server.json  who has the ledger open, see [Announced]
 //
 // After a failed write or sync the ledger takes no more writes and must be opened anew, because no program can know
-// what a disk kept of a sync that failed. While the disk has less than 64 MiB left, appends are refused with
+// what a disk kept of a sync that failed. Where Pebble cannot even begin a new log file it ends the process; nothing that
+// was acknowledged is lost. While the disk has less than 64 MiB left, appends are refused with
 // [eventstore.ErrFull], and taken again once there is room.
 package pebblestore
 

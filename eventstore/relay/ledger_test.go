@@ -1,9 +1,11 @@
 package relay_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -46,9 +48,9 @@ func (l *ledger) Append(_ context.Context, stream string, expected eventstore.Ex
 	}
 	last := eventstore.NoStream
 	var newest eventstore.Recorded
-	for _, e := range l.events {
-		if e.Stream == stream {
-			last, newest = eventstore.At(e.Revision), e
+	for i := range l.events {
+		if l.events[i].Stream == stream {
+			last, newest = eventstore.At(l.events[i].Revision), l.events[i]
 		}
 	}
 	if last == expected+1 && newest.ID == events[0].ID {
@@ -59,10 +61,10 @@ func (l *ledger) Append(_ context.Context, stream string, expected eventstore.Ex
 	}
 	var position eventstore.Position
 	var chain eventstore.Hash
-	for _, e := range l.events {
-		position = e.Position
-		if !eventstore.Internal(e.Stream) {
-			chain = e.Chain
+	for i := range l.events {
+		position = l.events[i].Position
+		if !eventstore.Internal(l.events[i].Stream) {
+			chain = l.events[i].Chain
 		}
 	}
 	for _, e := range events {
@@ -150,10 +152,9 @@ func (l *ledger) Subscribe(ctx context.Context, after eventstore.Position, filte
 func (l *ledger) newer(position eventstore.Position) ([]eventstore.Recorded, <-chan struct{}, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := 0
-	for i < len(l.events) && l.events[i].Position <= position {
-		i++
-	}
+	i, _ := slices.BinarySearchFunc(l.events, position+1, func(e eventstore.Recorded, p eventstore.Position) int {
+		return cmp.Compare(e.Position, p)
+	})
 	return l.events[i:len(l.events):len(l.events)], l.grown, l.reading
 }
 
@@ -240,9 +241,15 @@ func (v *view) apply(d eventstore.Delivery) error {
 		v.events = append(v.events, *d.Event)
 	}
 	// The lane has nothing else between what was seen and what came now.
-	for _, e := range v.source.public() {
-		if e.Position > seen && e.Position < d.Position+1 && eventstore.Lane(e.Stream, v.source.Lanes) == d.Lane &&
-			(d.Event == nil || e.Position != d.Position) {
+	between := d.Position
+	if d.Event != nil {
+		between--
+	}
+	for e := range v.source.ReadAll(context.Background(), seen, eventstore.Filter{Public: true}) {
+		if e.Position > between {
+			break
+		}
+		if eventstore.Lane(e.Stream, v.source.Lanes) == d.Lane {
 			return fmt.Errorf("lane %d goes from %d to %d over the event at %d", d.Lane, seen, d.Position, e.Position)
 		}
 	}

@@ -300,6 +300,7 @@ func TestTheLastCheckpointHasWhatTheBusTookLast(t *testing.T) {
 		write(t, source, 0, 1)
 		synctest.Wait()
 		run.end(t)
+		b.set(func(string, bool) error { return nil })
 		run = start(t, newRelay(t, source, b).Run)
 		time.Sleep(time.Minute)
 		run.end(t)
@@ -405,7 +406,7 @@ func TestARelayThatIsBehindButGoesOnIsNotRelieved(t *testing.T) {
 		write(t, source, 0, 1000)
 		one, two := newRelay(t, source, slow{b}), newRelay(t, source, slow{b})
 		runs := []*running{start(t, one.Run), start(t, two.Run)}
-		time.Sleep(15 * time.Second) // the first batch takes ten
+		time.Sleep(25 * time.Second) // a batch takes ten, and ends only then
 		if one.Status().Active == two.Status().Active {
 			t.Fatalf("active: %v and %v", one.Status(), two.Status())
 		}
@@ -559,7 +560,7 @@ func TestTheWholeWalk(t *testing.T) {
 		}
 		select {
 		case <-next:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("%d of %d events have arrived", n, orders*perOrder)
 		}
 	}

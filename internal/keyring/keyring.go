@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -32,6 +33,8 @@ var (
 	ErrFailed = errors.New("the keyring has failed and makes no keys until it is opened again")
 	// ErrCorrupt is returned by Open for a file that is not what was written.
 	ErrCorrupt = errors.New("the key file is corrupt")
+	// ErrLocked is returned by Open while another process has the file open.
+	ErrLocked = errors.New("another process has the keys open")
 	// ErrExposed is returned by Open for a file that others than its owner may read or write.
 	ErrExposed = errors.New("the key file is open to others")
 )
@@ -88,8 +91,12 @@ func open(path string) (_ *Keyring, err error) {
 	}
 	k := &Keyring{path: path, byName: make(map[name]entry), current: make(map[subject]name)}
 	k.changed.L = &k.mu
-	if k.lock, err = vfs.Default.Lock(path + ".lock"); err != nil {
-		return nil, fmt.Errorf("another process has them open: %w", err)
+	k.lock, err = vfs.Default.Lock(path + ".lock")
+	if broken := (*fs.PathError)(nil); errors.As(err, &broken) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}
 	defer func() {
 		if err != nil {

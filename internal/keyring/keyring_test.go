@@ -195,8 +195,8 @@ func TestPermissions(t *testing.T) {
 func TestOneProcessAtATime(t *testing.T) {
 	path := newPath(t)
 	k := open(t, path)
-	if _, err := keyring.Open(path); err == nil {
-		t.Fatal("the file was opened twice")
+	if _, err := keyring.Open(path); !errors.Is(err, keyring.ErrLocked) {
+		t.Fatalf("the file was opened twice: %v", err)
 	}
 	closeKeys(t, k)
 	open(t, path)
@@ -216,7 +216,7 @@ func TestClosed(t *testing.T) {
 }
 
 func TestOpenFails(t *testing.T) {
-	if _, err := keyring.Open(filepath.Join(t.TempDir(), "missing", "keys")); err == nil {
+	if _, err := keyring.Open(filepath.Join(t.TempDir(), "missing", "keys")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("a directory that does not exist was opened")
 	}
 	if _, err := keyring.Open(t.TempDir()); err == nil {
@@ -273,7 +273,7 @@ func TestDamageIsNoTornTail(t *testing.T) {
 	}
 	closeKeys(t, k)
 	whole := read(t, path)
-	for _, at := range []int{0, record / 2, record + 3, 2*record + 50, 3*record - 1} {
+	for _, at := range []int{0, record / 2, record + 3, 2*record + 50, 3*record - 1, 3*record + 1} {
 		damaged := bytes.Clone(whole)
 		damaged[at] ^= 1
 		path := newPath(t)
@@ -303,6 +303,69 @@ func TestDamageIsNoTornTail(t *testing.T) {
 	if _, err := keyring.Open(path); !errors.Is(err, keyring.ErrCorrupt) {
 		t.Errorf("a file with secrets at its end: %v", err)
 	}
+}
+
+// TestTornBatch loses a record of a batch of several keys. In the last batch nobody has used it, and the others of that
+// batch are kept. In an earlier one it is damage.
+func TestTornBatch(t *testing.T) {
+	path := newPath(t)
+	k := open(t, path)
+	var start int // of the last three records of a batch, behind which stands the next one
+	for try := 0; start == 0; try++ {
+		if try == 50 {
+			t.Fatal("no three keys were ever written together")
+		}
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				if _, _, err := k.Current(fmt.Sprint(try, " ", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		start = threeAndNext(read(t, path))
+	}
+	closeKeys(t, k)
+	whole := read(t, path)
+	for _, c := range []struct {
+		lost, end int // records from start
+		want      error
+	}{
+		{0, 3, nil}, {1, 3, nil}, {2, 3, nil},
+		{1, 4, keyring.ErrCorrupt},
+	} {
+		torn := bytes.Clone(whole[:start+c.end*record])
+		clear(torn[start+c.lost*record:][:record])
+		path := newPath(t)
+		if err := os.WriteFile(path, torn, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k, err := keyring.Open(path)
+		if !errors.Is(err, c.want) {
+			t.Errorf("record %d of %d lost: %v", c.lost, c.end, err)
+		}
+		if err != nil {
+			continue
+		}
+		current(t, k, "later")
+		closeKeys(t, k)
+		if got := len(read(t, path)); got != len(torn) { // one lost, one new
+			t.Errorf("record %d of %d lost: the file has %d bytes, not %d", c.lost, c.end, got, len(torn))
+		}
+		closeKeys(t, open(t, path))
+	}
+}
+
+// threeAndNext returns where the last three records of a batch begin, behind which stands another one; or 0.
+func threeAndNext(file []byte) int {
+	batch := func(at int) string { return string(file[at+1 : at+5]) }
+	for at := record; at+3*record < len(file); at += record {
+		if batch(at) == batch(at+record) && batch(at) == batch(at+2*record) && batch(at) != batch(at+3*record) {
+			return at
+		}
+	}
+	return 0
 }
 
 // TestCrashWhileReplacing leaves the new file beside the old one, as a crash before the renaming does.

@@ -55,9 +55,9 @@ func (s *Server) record(r *http.Request, q *request, w middleware.WrapResponseWr
 		status = http.StatusOK
 	}
 	s.metrics.observe(route, method, status, took, q.long)
-	level := slog.LevelInfo
-	if slices.Contains(exempt, route) {
-		level = slog.LevelDebug // asked every few seconds
+	level := slog.LevelDebug // the metrics count what goes well
+	if status >= http.StatusInternalServerError {
+		level = slog.LevelWarn
 	}
 	s.log.LogAttrs(r.Context(), level, "request",
 		slog.String("request_id", q.traceID), slog.String("method", method), slog.String("route", route),

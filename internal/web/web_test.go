@@ -58,7 +58,7 @@ func newServer(t *testing.T, cfg web.Config) (*web.Server, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewJSONHandler(log, nil))
+		cfg.Logger = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	cfg.Errors = append(cfg.Errors, func(err error) *web.Error {
 		if errors.Is(err, errTaken) {
@@ -316,7 +316,7 @@ func TestAccessLog(t *testing.T) {
 	if strings.Contains(log.String(), "private") {
 		t.Errorf("the log tells what the client sent: %s", log)
 	}
-	if line["method"] != "GET" || line["route"] != "/v1/things/{id}" || line["status"] != 200.0 ||
+	if line["level"] != "DEBUG" || line["method"] != "GET" || line["route"] != "/v1/things/{id}" || line["status"] != 200.0 ||
 		line["request_id"] != w.Header().Get("Request-Id") || line["bytes"] != float64(w.Body.Len()) || line["duration"] == nil {
 		t.Errorf("logged %v", line)
 	}

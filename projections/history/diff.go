@@ -173,9 +173,11 @@ func numberOf(name string) uint64 {
 
 // raw writes a value back. What JSON was made into can always be written.
 func raw(v any) json.RawMessage {
-	data, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
 		return nil
 	}
-	return data
+	return bytes.TrimSpace(b.Bytes())
 }

@@ -34,7 +34,7 @@ type Step struct {
 func Steps(ctx context.Context, ledger eventstore.Reader, order uuid.UUID) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		var before tree
-		for step, err := range fold(ctx, ledger, order) {
+		for step, err := range fold(ctx, ledger, order, Moment{}) {
 			if err != nil {
 				yield(Step{}, err)
 				return
@@ -53,14 +53,17 @@ func Steps(ctx context.Context, ledger eventstore.Reader, order uuid.UUID) iter.
 	}
 }
 
-// fold yields steps without their changes.
-func fold(ctx context.Context, ledger eventstore.Reader, order uuid.UUID) iter.Seq2[Step, error] {
+// fold yields the steps that do not come after a moment, without their changes.
+func fold(ctx context.Context, ledger eventstore.Reader, order uuid.UUID, m Moment) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		var o domain.Order
 		for e, err := range ledger.ReadStream(ctx, domain.Stream(order), 0, eventstore.Forward) {
 			if err != nil {
 				yield(Step{}, fmt.Errorf("reading the history of order %s: %w", order, err))
 				return
+			}
+			if m.recorded != nil && m.recorded(&e) {
+				break
 			}
 			step := Step{Recorded: e}
 			if step.Event, err = domain.DecodeEvent(e.Type, e.Data); err == nil {
@@ -69,6 +72,9 @@ func fold(ctx context.Context, ledger eventstore.Reader, order uuid.UUID) iter.S
 			if err != nil {
 				yield(Step{}, fmt.Errorf("reading the history of order %s at revision %d: %w", order, e.Revision, err))
 				return
+			}
+			if m.occurred != nil && m.occurred(step.Meta) {
+				break
 			}
 			o = domain.Evolve(o, step.Event)
 			step.After = o
@@ -84,46 +90,44 @@ func fold(ctx context.Context, ledger eventstore.Reader, order uuid.UUID) iter.S
 
 // A Moment is a point in an order's history. The zero Moment is now.
 type Moment struct {
-	after func(Step) bool // the step comes after the moment; nil: none does
-	exact bool            // the moment's own step must exist
-	at    uint64
+	// These say whether a step comes after the moment; nil: it does not.
+	recorded func(*eventstore.Recorded) bool
+	occurred func(domain.Meta) bool
+	reached  *uint64 // the revision that the order must have come to
 }
 
 // Revision is the moment at which an order was at a revision, which it must have reached.
 func Revision(n uint64) Moment {
-	return Moment{after: func(s Step) bool { return s.Recorded.Revision > n }, exact: true, at: n}
+	return Moment{recorded: func(e *eventstore.Recorded) bool { return e.Revision > n }, reached: &n}
 }
 
 // Position is the moment at which the ledger was at a position.
 func Position(p eventstore.Position) Moment {
-	return Moment{after: func(s Step) bool { return s.Recorded.Position > p }}
+	return Moment{recorded: func(e *eventstore.Recorded) bool { return e.Position > p }}
 }
 
 // Recorded is a moment as the ledger saw it: what it had taken by then counts.
 func Recorded(t time.Time) Moment {
-	return Moment{after: func(s Step) bool { return s.Recorded.Time.After(t) }}
+	return Moment{recorded: func(e *eventstore.Recorded) bool { return e.Time.After(t) }}
 }
 
 // Occurred is a moment in the world: what had happened by then counts, also where the ledger learned of it later. An
 // order's events count only together with all before them, so the first one that had not happened ends the history.
 func Occurred(t time.Time) Moment {
-	return Moment{after: func(s Step) bool { return s.Meta.Occurred.After(t) }}
+	return Moment{occurred: func(m domain.Meta) bool { return m.Occurred.After(t) }}
 }
 
 // At returns the last step of an order that does not come after a moment; its Changes are not filled. It returns
-// [ErrNotFound] where there is none.
+// [ErrNotFound] where there is none. Events after the moment need not be readable.
 func At(ctx context.Context, ledger eventstore.Reader, order uuid.UUID, m Moment) (Step, error) {
 	var last Step
-	for step, err := range fold(ctx, ledger, order) {
+	for step, err := range fold(ctx, ledger, order, m) {
 		if err != nil {
 			return Step{}, err
 		}
-		if m.after != nil && m.after(step) {
-			break
-		}
 		last = step
 	}
-	if !last.After.Exists() || m.exact && last.Recorded.Revision != m.at {
+	if m.reached != nil && last.Recorded.Revision != *m.reached {
 		return Step{}, fmt.Errorf("order %s: %w", order, ErrNotFound)
 	}
 	return last, nil

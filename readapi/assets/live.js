@@ -69,7 +69,7 @@ function tell(news) {
 // entry is a piece of news as a line of the feed. The order's path has the business unit in its query.
 function entry(news, path) {
   const item = document.createElement('li')
-  item.className = `new was-${news.status}`
+  item.className = `new was-${news.status} did-${news.summary.code}`
   const text = item.appendChild(document.createElement('p'))
   text.className = 'text'
   const link = text.appendChild(document.createElement('a'))
