@@ -200,11 +200,12 @@ func covers(allocations []Allocation, open []LineQuantity, excluded []string) bo
 		if a.Site == "" || len(a.Lines) == 0 || slices.Contains(excluded, a.Site) {
 			return false
 		}
-		for i, q := range a.Lines {
-			twice := slices.ContainsFunc(a.Lines[:i], func(p LineQuantity) bool { return p.Line == q.Line })
-			if twice || q.Quantity.Sign() <= 0 || rest[q.Line].Less(q.Quantity) {
+		named := make(map[string]bool, len(a.Lines))
+		for _, q := range a.Lines {
+			if named[q.Line] || q.Quantity.Sign() <= 0 || rest[q.Line].Less(q.Quantity) {
 				return false
 			}
+			named[q.Line] = true
 			rest[q.Line] = less(rest[q.Line], q.Quantity)
 		}
 	}

@@ -223,8 +223,9 @@ func (d *decider) deliver(a Deliver) error {
 		if len(lines) == 0 {
 			lines = f.Shipments[i].Lines
 		}
+		shipment := f.underWay(f.Shipments[i])
 		for _, q := range lines {
-			switch rest := f.underWay(f.Shipments[i], q.Line); {
+			switch rest := shipment[q.Line]; {
 			case rest.IsZero():
 				return refuse(CodeAlreadyDelivered, "shipment %s: all that it held of line %s has been delivered", a.Shipment, q.Line)
 			case rest.Less(q.Quantity):

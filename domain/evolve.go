@@ -185,15 +185,17 @@ func (o *Order) shipped(e *Shipped) {
 func (f *Fulfilment) delivered(e *Delivered) {
 	f.add(e.Lines, func(p *Part) *Decimal { return &p.Delivered })
 	f.Arrived = slices.Clone(f.Arrived)
-	for _, q := range e.Lines {
-		rest := q.Quantity
-		for _, s := range f.Shipments {
-			if e.Shipment != "" && e.Shipment != s.ID {
-				continue
-			}
-			if n := minDecimal(rest, f.underWay(s, q.Line)); n.Sign() > 0 {
+	rest := slices.Clone(e.Lines)
+	for _, s := range f.Shipments {
+		if e.Shipment != "" && e.Shipment != s.ID {
+			continue
+		}
+		underWay := f.underWay(s)
+		for i := range rest {
+			q := &rest[i]
+			if n := minDecimal(q.Quantity, underWay[q.Line]); n.Sign() > 0 {
 				f.Arrived = append(f.Arrived, Arrival{Shipment: s.ID, Line: q.Line, Quantity: n})
-				rest = less(rest, n)
+				q.Quantity = less(q.Quantity, n)
 			}
 		}
 	}

@@ -115,17 +115,15 @@ type Arrival struct {
 	Quantity Decimal `json:"quantity"`
 }
 
-// underWay is how much of a line of a shipment has not been delivered.
-func (f *Fulfilment) underWay(s Shipment, line string) Decimal {
-	var rest Decimal
+// underWay is how much of each line of a shipment has not been delivered.
+func (f *Fulfilment) underWay(s Shipment) map[string]Decimal {
+	rest := make(map[string]Decimal, len(s.Lines))
 	for _, q := range s.Lines {
-		if q.Line == line {
-			rest = plus(rest, q.Quantity)
-		}
+		rest[q.Line] = plus(rest[q.Line], q.Quantity)
 	}
 	for _, a := range f.Arrived {
-		if a.Shipment == s.ID && a.Line == line {
-			rest = less(rest, a.Quantity)
+		if a.Shipment == s.ID {
+			rest[a.Line] = less(rest[a.Line], a.Quantity)
 		}
 	}
 	return rest

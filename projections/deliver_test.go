@@ -163,16 +163,21 @@ func wantFold(t tester, v *projections.Views, ledger eventstore.Reader) {
 	}
 }
 
+// A projector whose commits fail goes on, and so does its successor, whether the commits had happened or not.
 func TestCrashAtEachCommit(t *testing.T) {
-	for _, committed := range []bool{false, true} {
+	for _, test := range []struct{ committed, survives bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
 		l := newLedger(t)
 		for i := range 3 {
 			newLife(t, l, "crash"+strconv.Itoa(i), nil).deliver()
 		}
 		is := newViews(t)
+		p := newProjector(t, is, l)
 		for _, d := range deliveries(t, l) {
-			crash(t, newProjector(t, is, l), []eventstore.Delivery{d}, committed)
-			p := newProjector(t, is, l) // which dies too after this delivery
+			crash(t, p, []eventstore.Delivery{d}, test.committed)
+			if !test.survives {
+				p = newProjector(t, is, l)
+			}
+			p.SetCommit(nil)
 			check(t, p.Apply(t.Context(), []eventstore.Delivery{d}))
 		}
 		should, _ := caughtUp(t, l)

@@ -22,7 +22,7 @@ func (n *node) ledgerReady(ctx context.Context) error {
 	if _, err := n.ledger.Head(ctx); err != nil {
 		return err
 	}
-	return n.ledger.ReadOnly()
+	return n.ledger.Writable()
 }
 
 // projectorReady fails while the read models are too far behind.

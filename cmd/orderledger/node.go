@@ -119,7 +119,7 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 		return "", fmt.Errorf("opening the ledger: %w", err)
 	}
 	n.opened(n.ledger.Close)
-	if err := n.ledger.ReadOnly(); err != nil {
+	if err := n.ledger.Writable(); err != nil {
 		n.log.Error("the ledger takes no writes", "error", err)
 	}
 	return data, nil

@@ -25,7 +25,7 @@ func TestStreamAcrossRestarts(t *testing.T) {
 	order := writer.orders[0]
 	path := "/v1/orders/" + order.id
 
-	progress := follow(t, s, path+"/events", "")
+	progress := follow(t, s, path+"/events?mark="+order.mark, "")
 	notifications := follow(t, s, "/v1/notifications", "0")
 	for step := 0; order.status != domain.StatusClosed; step++ {
 		action, body := report(order.status)

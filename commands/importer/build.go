@@ -235,11 +235,6 @@ func (b *builder) contradiction(d *draft, r record) string {
 	return ""
 }
 
-// full reports whether a draft has no room for a line of that weight.
-func full(d *draft, weight int) bool {
-	return len(d.lines) == domain.MaxLines || d.weight+weight > maxDraftWeight
-}
-
 // line makes a line of an order.
 func (b *builder) line(r record, credit bool) (domain.Line, *reject) {
 	var l domain.Line

@@ -1,6 +1,10 @@
 package importer
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/orderledger/orderledger/domain"
+)
 
 // A draft is an order whose lines are still being read. It has at least one.
 type draft struct {
@@ -70,36 +74,34 @@ func (g *grouper) close(done []*draft) []*draft {
 	return done
 }
 
-// take adds a record to its draft, or rejects it.
+// take adds a record to its draft, or rejects it. It returns the draft also where that has no use for the record.
 func (g *grouper) take(r record) (*draft, *reject) {
 	if reject := g.unusable(r); reject != nil {
 		return nil, reject
 	}
 	group := strings.TrimSpace(r.fields[g.group])
-	d := g.open[group]
-	opened := d == nil
-	if opened {
+	known := g.open[group]
+	d := known
+	if known == nil {
 		var reject *reject
 		if d, reject = g.begin(group, r); reject != nil {
 			return nil, reject
 		}
 	} else if column := g.contradiction(d, r); column != "" {
-		return nil, r.reject(column, "differs_from_order", "the line says something else than the first line of its order")
+		return known, r.reject(column, "differs_from_order", "the line says something else than the first line of its order")
 	}
 	weight := lineWeight + len(r.text)
-	if full(d, weight) {
-		return nil, r.reject(g.mapping.Group, "too_many_lines", "the order has as many lines as an order may have")
+	if len(d.lines) == domain.MaxLines || d.weight+weight > maxDraftWeight {
+		return known, r.reject(g.mapping.Group, "too_many_lines", "the order has as many lines as an order may have")
 	}
 	line, reject := g.line(r, d.credit)
 	if reject != nil {
-		return nil, reject
+		return known, reject
 	}
 	d.order.Submit.Lines = append(d.order.Submit.Lines, line)
 	d.lines = append(d.lines, r.origin)
 	d.weight += weight
 	g.weight += weight
-	if opened {
-		g.open[group] = d
-	}
+	g.open[group] = d
 	return d, nil
 }

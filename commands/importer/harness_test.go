@@ -61,6 +61,7 @@ type ledger struct {
 	mu      sync.Mutex
 	orders  map[string]importer.Order
 	digests map[string]domain.Digest
+	forget  bool                                        // orders, and remember only their digests
 	before  func(context.Context, importer.Order) error // called first, if there is one
 }
 
@@ -109,7 +110,10 @@ func (l *ledger) take(o importer.Order) (repeated bool, err error) {
 		}
 		return true, nil
 	}
-	l.orders[o.Key], l.digests[o.Key] = o, digest
+	l.digests[o.Key] = digest
+	if !l.forget {
+		l.orders[o.Key] = o
+	}
 	return false, nil
 }
 

@@ -69,3 +69,26 @@ func FuzzRecords(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkRecords(b *testing.B) {
+	for name, line := range map[string]string{
+		"plain":  "536365,85123A,WHITE HANGING HEART T-LIGHT HOLDER,6,2010-12-01 08:26:00,2.55,17850,United Kingdom\n",
+		"quoted": "536365,85123A,\"WHITE HANGING HEART, T-LIGHT HOLDER\",6,2010-12-01 08:26:00,2.55,17850,United Kingdom\n",
+	} {
+		b.Run(name, func(b *testing.B) {
+			const lines = 10_000
+			text := strings.Repeat(line, lines)
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				for r := newRecordReader(strings.NewReader(text), ','); ; {
+					if rec, err := r.next(); err != nil {
+						break
+					} else if len(rec.fields) != 8 {
+						b.Fatal(rec)
+					}
+				}
+			}
+			b.ReportMetric(float64(lines*b.N)/b.Elapsed().Seconds(), "lines/s")
+		})
+	}
+}

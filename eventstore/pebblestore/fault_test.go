@@ -71,7 +71,7 @@ func TestNothingAcknowledgedIsLostInACrash(t *testing.T) {
 		wg.Wait()
 
 		after := mustOpen(t, "data", &Config{FS: left})
-		if err := after.ReadOnly(); err != nil {
+		if err := after.Writable(); err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 		}
 		for e, err := range after.ReadAll(t.Context(), 0, eventstore.Filter{}) {
@@ -156,6 +156,9 @@ func TestNoWriteIsTakenAfterAFailedOne(t *testing.T) {
 				_, err = s.Append(t.Context(), "order-1", eventstore.At(1), events)
 				if !errors.Is(err, eventstore.ErrFailed) || errors.Is(err, eventstore.ErrFull) != c.full || !errors.Is(err, c.fault.err) {
 					t.Errorf("the next append: error %v, want ErrFailed", err)
+				}
+				if err := s.Writable(); !errors.Is(err, eventstore.ErrFailed) {
+					t.Errorf("writable: error %v, want ErrFailed", err)
 				}
 			}
 			if got := s.durable(); got != h {

@@ -83,7 +83,7 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("error %v, want fs.ErrNotExist", err)
 	}
 	s := mustOpen(t, "data", &Config{FS: mem})
-	if err := s.ReadOnly(); err != nil {
+	if err := s.Writable(); err != nil {
 		t.Errorf("ReadOnly = %v", err)
 	}
 	appendOne(t, s, "order-1")
@@ -91,7 +91,7 @@ func TestReadOnly(t *testing.T) {
 
 	s = mustOpen(t, "data", cfg)
 	defer mustClose(t, s)
-	if err := s.ReadOnly(); !errors.Is(err, eventstore.ErrReadOnly) {
+	if err := s.Writable(); !errors.Is(err, eventstore.ErrReadOnly) {
 		t.Errorf("ReadOnly = %v", err)
 	}
 	_, err := s.Append(t.Context(), "order-1", eventstore.Any, newEvents(1))
@@ -132,7 +132,7 @@ func TestAnOlderCopyIsOpenedReadOnly(t *testing.T) {
 	for range 2 { // it does not forget
 		s = mustOpen(t, data, cfg)
 		_, err := s.Append(t.Context(), "order-1", eventstore.Any, newEvents(1))
-		for _, err := range []error{err, s.ReadOnly()} {
+		for _, err := range []error{err, s.Writable()} {
 			if !errors.Is(err, eventstore.ErrReadOnly) || !strings.Contains(err.Error(), "ends at position 3, and stood at 5") {
 				t.Errorf("error %v", err)
 			}
@@ -167,7 +167,7 @@ func TestAnAnchorOfAnotherKindMakesReadOnly(t *testing.T) {
 			}
 			s := mustOpen(t, "data", cfg)
 			defer mustClose(t, s)
-			if err := s.ReadOnly(); !errors.Is(err, eventstore.ErrReadOnly) || !strings.Contains(err.Error(), c.want) {
+			if err := s.Writable(); !errors.Is(err, eventstore.ErrReadOnly) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("ReadOnly = %v, want %q", err, c.want)
 			}
 			if r, err := s.Verify(t.Context(), nil); err != nil || !strings.Contains(r.Problem, c.want) {

@@ -241,9 +241,15 @@ func (s *Store) start() {
 	s.wg.Go(s.anchorEachSecond)
 }
 
-// ReadOnly tells why the ledger takes no writes, in an error that wraps [eventstore.ErrReadOnly]. It is nil for a
-// ledger that takes them.
-func (s *Store) ReadOnly() error { return s.readOnly }
+// Writable returns nil for a ledger that takes writes, and otherwise why it takes none: an error that wraps
+// [eventstore.ErrReadOnly] for a ledger that was opened so, and [eventstore.ErrFailed] for one that has failed since.
+// It does not look at the disk.
+func (s *Store) Writable() error {
+	if failure := s.failure.Load(); failure != nil {
+		return *failure
+	}
+	return s.readOnly
+}
 
 // Close waits for appends under way, ends every sequence with [eventstore.ErrClosed], writes the anchor and gives the
 // directory free. Another call returns the same.

@@ -254,7 +254,7 @@ func TestVerifyFindsWhatWasDamaged(t *testing.T) {
 
 			s = mustOpen(t, "data", cfg)
 			defer mustClose(t, s)
-			if err := s.ReadOnly(); (err != nil) != c.readOnly || err != nil && !errors.Is(err, eventstore.ErrReadOnly) {
+			if err := s.Writable(); (err != nil) != c.readOnly || err != nil && !errors.Is(err, eventstore.ErrReadOnly) {
 				t.Errorf("ReadOnly = %v, want %v", err, c.readOnly)
 			}
 			r, err := s.Verify(t.Context(), nil)
