@@ -171,7 +171,7 @@ func TestDecodeDamaged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range data {
+		for i := 0; i < len(data); i += 1 + len(data)/1000 {
 			changed := bytes.Clone(data)
 			changed[i] ^= 1
 			for _, damaged := range [][]byte{changed, slices.Delete(bytes.Clone(data), i, i+1), slices.Insert(bytes.Clone(data), i, data[i])} {

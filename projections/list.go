@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,49 +72,61 @@ func (v *Views) Orders(ctx context.Context, q Query) ([]Order, error) {
 	return orders, nil
 }
 
-// text returns the query in SQL with its arguments.
+// text returns the query in SQL with its arguments. It begins at the table that leaves least to look at, which SQLite
+// would not find by itself: the terms of one value, of one word, or the statuses; CROSS JOIN keeps it there.
 func (q Query) text() (string, []any, error) {
-	var b builder
-	b.add("SELECT " + orderColumns + " FROM orders o WHERE business_unit = ").arg(q.BusinessUnit)
-	for _, t := range []term{
-		{kindNumber, number(q.Number)},
-		{kindReference, fold(q.Reference)},
-		{kindPurchaseOrder, fold(q.PurchaseOrder)},
-		{kindCustomer, fold(q.Customer)},
-		{kindSite, fold(q.Site)},
-		{kindSKU, fold(q.SKU)},
-		{kindTracking, fold(q.Tracking)},
-	} {
-		if t.value == "" {
-			continue
-		}
-		b.having(q.BusinessUnit)
-		b.add(" AND t.kind = ").arg(t.kind).add(" AND t.value = ").arg(t.value).add(")")
-	}
 	words := strings.Fields(fold(q.Words))
 	if len(words) > 8 {
 		return "", nil, ErrTooManyWords
 	}
+	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
+	exact := q.exact()
+	b := builder{unit: q.BusinessUnit, after: q.After, limit: limit(q.Limit)}
+	b.add("SELECT o." + strings.ReplaceAll(orderColumns, ", ", ", o.") + " FROM ")
+	at := "t."
+	switch {
+	case len(exact) > 0:
+		b.add("order_terms t CROSS JOIN orders o WHERE ").term("t.", exact[0]).add(" AND o.order_id = t.order_id AND o.source = t.source")
+		exact = exact[1:]
+	case len(words) > 0:
+		b.add("(SELECT DISTINCT submitted, order_id, source FROM order_terms WHERE ").word("", words[0])
+		b.add(") t CROSS JOIN orders o WHERE o.order_id = t.order_id AND o.source = t.source")
+		words = words[1:]
+	case len(q.Statuses) > 1:
+		b.statuses(q.Statuses).add(" t CROSS JOIN orders o WHERE o.order_id = t.order_id AND o.source = t.source")
+	default:
+		at = "o."
+		b.add("orders o WHERE o.business_unit = ").arg(q.BusinessUnit)
+	}
+	for _, t := range exact {
+		b.add(" AND EXISTS (SELECT 1 FROM order_terms u WHERE ").term("u.", t)
+		b.add(" AND u.submitted = t.submitted AND u.order_id = t.order_id AND u.source = t.source)")
+	}
 	for _, w := range words {
-		b.having(q.BusinessUnit)
-		b.add(" AND (").begins(w)
-		if n := number(w); n != w {
-			b.add(" OR t.kind = ").arg(kindNumber).add(" AND ").begins(n)
-		}
-		b.add("))")
+		b.add(" AND (o.order_id, o.source) IN (SELECT u.order_id, u.source FROM order_terms u WHERE ").word("u.", w).add(")")
 	}
 	for i, s := range q.Statuses {
-		b.add([]string{" AND status IN (", ", "}[min(i, 1)]).arg(string(s))
+		b.add([]string{" AND o.status IN (", ", "}[min(i, 1)]).arg(string(s))
 	}
 	if len(q.Statuses) > 0 {
 		b.add(")")
 	}
-	if q.After != (Cursor{}) {
-		b.add(" AND (submitted, order_id, source) < (").arg(micros(q.After.Submitted)).add(", ").
-			arg(q.After.ID[:]).add(", ").arg(q.After.Source[:]).add(")")
-	}
-	b.add(" ORDER BY submitted DESC, order_id DESC, source DESC LIMIT ").arg(limit(q.Limit))
+	b.page(at)
 	return b.text.String(), b.args, nil
+}
+
+// exact returns the terms that an order must have.
+func (q Query) exact() []term {
+	all := []term{
+		{kindNumber, number(q.Number)},
+		{kindTracking, fold(q.Tracking)},
+		{kindPurchaseOrder, fold(q.PurchaseOrder)},
+		{kindReference, fold(q.Reference)},
+		{kindCustomer, fold(q.Customer)},
+		{kindSKU, fold(q.SKU)},
+		{kindSite, fold(q.Site)},
+	}
+	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
 }
 
 func limit(n int) int {
@@ -125,6 +138,10 @@ func limit(n int) int {
 
 // A builder puts a query together. Values go only into its arguments.
 type builder struct {
+	unit  string
+	after Cursor
+	limit int
+
 	text strings.Builder
 	args []any
 }
@@ -140,15 +157,44 @@ func (b *builder) arg(v any) *builder {
 	return b
 }
 
-// having begins the condition that an order has a term.
-func (b *builder) having(businessUnit string) {
-	b.add(" AND (order_id, source) IN (SELECT t.order_id, t.source FROM order_terms t WHERE t.business_unit = ").arg(businessUnit)
+// term requires that a row of order_terms is a term.
+func (b *builder) term(at string, t term) *builder {
+	return b.add(at + "business_unit = ").arg(b.unit).add(" AND " + at + "value = ").arg(t.value).add(" AND " + at + "kind = ").arg(t.kind)
+}
+
+// word requires that the term in a row of order_terms begins with a word, or with the order number that it may mean.
+func (b *builder) word(at, word string) *builder {
+	b.add(at+"business_unit = ").arg(b.unit).add(" AND (").begins(at, word)
+	if n := number(word); n != word {
+		b.add(" OR "+at+"kind = ").arg(kindNumber).add(" AND ").begins(at, n)
+	}
+	return b.add(")")
 }
 
 // begins requires that a term begins with a word, or is it where the word is short.
-func (b *builder) begins(word string) *builder {
+func (b *builder) begins(at, word string) *builder {
 	if len([]rune(word)) < 3 {
-		return b.add("t.value = ").arg(word)
+		return b.add(at + "value = ").arg(word)
 	}
-	return b.add("t.value >= ").arg(word).add(" AND t.value < ").arg(word + "\U0010FFFF")
+	return b.add(at + "value >= ").arg(word).add(" AND " + at + "value < ").arg(word + "\U0010FFFF")
+}
+
+// statuses adds a table of the places of the newest orders in each status.
+func (b *builder) statuses(statuses []domain.Status) *builder {
+	for i, s := range statuses {
+		b.add([]string{"(", " UNION "}[min(i, 1)])
+		b.add("SELECT * FROM (SELECT o.submitted, o.order_id, o.source FROM orders o WHERE o.business_unit = ").arg(b.unit)
+		b.add(" AND o.status = ").arg(string(s)).page("o.").add(fmt.Sprintf(") AS s%d", i))
+	}
+	return b.add(")")
+}
+
+// page chooses the newest of what has not been shown yet.
+func (b *builder) page(at string) *builder {
+	if b.after != (Cursor{}) {
+		b.add(" AND (" + at + "submitted, " + at + "order_id, " + at + "source) < (").arg(micros(b.after.Submitted)).
+			add(", ").arg(b.after.ID[:]).add(", ").arg(b.after.Source[:]).add(")")
+	}
+	b.add(" ORDER BY " + at + "submitted DESC, " + at + "order_id DESC, " + at + "source DESC LIMIT ")
+	return b.arg(b.limit)
 }

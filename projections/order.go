@@ -36,8 +36,8 @@ type Order struct {
 	Promised      string // day on which all that is wanted is promised; empty while some of it is not
 }
 
-const orderColumns = `business_unit, order_id, source, number, status, status_since, kind, channel, customer,
-	purchase_order, currency, total, country, submitted, updated, revision, position, epoch, promised`
+const orderColumns = "business_unit, order_id, source, number, status, status_since, kind, channel, customer, " +
+	"purchase_order, currency, total, country, submitted, updated, revision, position, epoch, promised"
 
 // fields are the addresses that a row of orderColumns is read into.
 func (o *Order) fields() []any {

@@ -95,6 +95,10 @@ func TestFindOrders(t *testing.T) {
 		"status":                {projections.Query{Statuses: []domain.Status{domain.StatusRejected}}, []*life{c}},
 		"statuses":              {projections.Query{Statuses: []domain.Status{domain.StatusRejected, domain.StatusDelivered}}, []*life{a, c}},
 		"customer and status":   {projections.Query{Customer: "C-4711", Statuses: []domain.Status{domain.StatusRouted}}, []*life{moved}},
+		"customer and sku":      {projections.Query{Customer: "C-4711", SKU: "frame", Site: "A"}, []*life{a}},
+		"customer and word":     {projections.Query{Customer: "C-4711", Words: "acme"}, []*life{a}},
+		"word and status":       {projections.Query{Words: "acme", Statuses: []domain.Status{domain.StatusDelivered, domain.StatusRouted}}, []*life{a}},
+		"twice a status":        {projections.Query{Statuses: []domain.Status{domain.StatusRejected, domain.StatusRejected}}, []*life{c}},
 		"word":                  {projections.Query{Words: "ACM"}, []*life{a, b}},
 		"short word is whole":   {projections.Query{Words: "ac"}, nil},
 		"short word":            {projections.Query{Words: "7"}, []*life{b}},
@@ -141,7 +145,7 @@ func TestPages(t *testing.T) {
 	}
 	v, _ := caughtUp(t, l)
 	for _, q := range []projections.Query{
-		{}, {Customer: "c-4711"}, {Words: "c-471"}, {Statuses: []domain.Status{domain.StatusCancelled, domain.StatusRouted}},
+		{}, {Customer: "c-4711"}, {Customer: "c-4711", SKU: "lens"}, {Words: "c-471"}, {Words: "c-471 lens"}, {Statuses: []domain.Status{domain.StatusCancelled, domain.StatusRouted}},
 	} {
 		q.BusinessUnit = domaintest.BusinessUnit
 		q.Limit = projections.MaxLimit

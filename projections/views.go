@@ -62,7 +62,7 @@ func open(ctx context.Context, path string, cfg *Config, synchronous string) (_ 
 			err = errors.Join(err, v.Close())
 		}
 	}()
-	v.writer, err = sql.Open("sqlite", dataSource(path, "_txlock=immediate", "synchronous("+synchronous+")", "journal_mode(WAL)", "cache_size(-65536)"))
+	v.writer, err = sql.Open("sqlite", dataSource(path, "_txlock=immediate", "synchronous("+synchronous+")", "journal_mode(WAL)", "cache_size(-16384)"))
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ var errBroken = errors.New("the ledger is broken")
 // An import that is stopped or fails anywhere and is run again ends as one that went through, and nothing is in the
 // ledger twice or otherwise.
 func TestInterruption(t *testing.T) {
-	const orders = 150
+	const orders = 60
 	file := write(t, "o.csv", sample(orders))
 	mapping := mappingOf(t, shop)
 	whole := newLedger()

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	memTableSize = 16 << 20
-	cacheSize    = 32 << 20
+	memTableSize = 8 << 20
+	cacheSize    = 16 << 20
 	// reserve is the room on the disk that appends leave: enough for Pebble to empty its memory and tidy up, and to
 	// start again, so that it never meets a full disk itself.
 	reserve = 64 << 20

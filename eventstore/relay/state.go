@@ -15,9 +15,9 @@ const (
 	checkpointEvery = time.Second // at most one checkpoint in that time …
 	checkpointAfter = 1000        // … unless so many events were taken
 
-	maxBatch        = 100      // deliveries handed to the bus in one call
-	maxPending      = 4096     // events read and not yet taken by the bus
-	maxPendingBytes = 32 << 20 // their metadata and data
+	maxBatch        = 100     // deliveries handed to the bus in one call
+	maxPending      = 4_096   // events read and not yet taken by the bus
+	maxPendingBytes = 8 << 20 // their metadata and data
 )
 
 // A State decides what a relay does: events of the ledger go in by Add, Next tells what the bus shall get, Taken that
