@@ -14,7 +14,7 @@ type Event interface {
 	code(*coder)
 }
 
-// Submitted: the order exists.
+// Submitted says that the order exists.
 type Submitted struct {
 	Order        uuid.UUID `json:"order"`
 	BusinessUnit string    `json:"business_unit"`
@@ -26,30 +26,30 @@ type Submitted struct {
 	Personal Sealed `json:"personal,omitzero"`
 }
 
-// Accepted: the rules, or whoever released the order, found it good.
+// Accepted says that the rules, or whoever released the order, found it good.
 type Accepted struct {
 	Decision Decision `json:"decision,omitzero"`
 }
 
-// Rejected: the rules refused the order. It ends here.
+// Rejected says that the rules refused the order. It ends here.
 type Rejected struct {
 	Reason   Reason   `json:"reason"`
 	Decision Decision `json:"decision,omitzero"`
 }
 
-// Held: the order waits for a release.
+// Held says that the order waits for a release.
 type Held struct {
 	Hold     Hold     `json:"hold"`
 	Decision Decision `json:"decision,omitzero"` // empty where a person held it
 }
 
-// Released: a hold has ended.
+// Released says that a hold has ended.
 type Released struct {
 	Hold   string `json:"hold"`
 	Reason Reason `json:"reason,omitzero"`
 }
 
-// Amended: the order says something else now. A changed line's promise is void.
+// Amended says that the order says something else now. A changed line's promise is void.
 type Amended struct {
 	Lines    []LineChange   `json:"lines,omitempty"`
 	Added    []Line         `json:"added,omitempty"`
@@ -69,7 +69,7 @@ type PartQuantity struct {
 	Quantity   Decimal `json:"quantity"`
 }
 
-// Routed: sites have been given their parts of the order.
+// Routed says that sites have been given their parts of the order.
 type Routed struct {
 	Fulfilments []Allocation `json:"fulfilments"`
 	Decision    Decision     `json:"decision,omitzero"` // empty where a person chose
@@ -83,30 +83,30 @@ type Allocation struct {
 	Lines []LineQuantity `json:"lines"`
 }
 
-// Unrouted: a fulfilment's rest was taken away from its site, to be routed anew.
+// Unrouted says that a fulfilment's rest was taken away from its site, to be routed anew.
 type Unrouted struct {
 	Fulfilment string `json:"fulfilment"`
 	Reason     Reason `json:"reason"`
 }
 
-// Confirmed: a site has answered.
+// Confirmed says that a site has answered.
 type Confirmed struct {
 	Fulfilment   string       `json:"fulfilment"`
 	Confirmation Confirmation `json:"confirmation"`
 }
 
-// FulfilmentStarted: a site has begun to work.
+// FulfilmentStarted says that a site has begun to work.
 type FulfilmentStarted struct {
 	Fulfilment string `json:"fulfilment"`
 }
 
-// Shipped: goods have left a site.
+// Shipped says that goods have left a site.
 type Shipped struct {
 	Fulfilment string   `json:"fulfilment"`
 	Shipment   Shipment `json:"shipment"`
 }
 
-// Delivered: goods have arrived.
+// Delivered says that goods have arrived.
 type Delivered struct {
 	Fulfilment string         `json:"fulfilment"`
 	Shipment   string         `json:"shipment,omitempty"`
@@ -114,13 +114,13 @@ type Delivered struct {
 	Proof      []Document     `json:"proof,omitempty"`
 }
 
-// FulfilmentFailed: a site cannot fulfil what it had not shipped.
+// FulfilmentFailed says that a site cannot fulfil what it had not shipped.
 type FulfilmentFailed struct {
 	Fulfilment string `json:"fulfilment"`
 	Reason     Reason `json:"reason"`
 }
 
-// Cancelled: quantities are no longer wanted, or no longer to be had.
+// Cancelled says that quantities are no longer wanted, or no longer to be had.
 type Cancelled struct {
 	Lines  []LineQuantity `json:"lines"`
 	Taken  []PartQuantity `json:"taken,omitempty"` // what sites need no longer fulfil
@@ -128,25 +128,25 @@ type Cancelled struct {
 	Reason Reason         `json:"reason"`
 }
 
-// Returned: delivered goods came back.
+// Returned says that delivered goods came back.
 type Returned struct {
 	Lines     []LineQuantity `json:"lines"`
 	Reference string         `json:"reference,omitempty"`
 	Reason    Reason         `json:"reason"`
 }
 
-// Closed: nothing more is expected, but returns.
+// Closed says that nothing more is expected, but returns.
 type Closed struct {
 	Reason Reason `json:"reason,omitzero"`
 }
 
-// Withdrawn: another ledger has the same order and keeps it.
+// Withdrawn says that another ledger has the same order and keeps it.
 type Withdrawn struct {
 	Winner string `json:"winner"`
 	Reason Reason `json:"reason,omitzero"`
 }
 
-// HomeMoved: the order lives in another ledger from here on.
+// HomeMoved says that the order lives in another ledger from here on.
 type HomeMoved struct {
 	Home   string `json:"home"`   // the ledger it lives in now
 	Epoch  uint32 `json:"epoch"`  // one more than before
@@ -154,7 +154,7 @@ type HomeMoved struct {
 	Last   uint64 `json:"last"`   // the last revision that was copied
 }
 
-// RuleSetActivated: a business unit's orders are judged by another rule set from here on. It belongs to no order, but
+// RuleSetActivated says that a business unit's orders are judged by another rule set from here on. It belongs to no order, but
 // to the stream of its business unit's rule sets.
 type RuleSetActivated struct {
 	BusinessUnit string `json:"business_unit"`

@@ -27,7 +27,7 @@ func scatter(t *rapid.T, l *pebblestore.Store) {
 		done    int
 	}
 	var orders []*order
-	for range rapid.IntRange(1, 4).Draw(t, "orders") {
+	for range rapid.IntRange(1, 3).Draw(t, "orders") {
 		h := domaintest.History(t)
 		id := h[0].Event.(*domain.Submitted).Order
 		if !slices.ContainsFunc(orders, func(o *order) bool { return o.id == id }) {
@@ -75,7 +75,7 @@ func TestAnyDeliveryGivesTheFold(t *testing.T) {
 		p := newProjector(t, is, l)
 		sent := disturb(t, deliveries(t, l))
 		for len(sent) > 0 {
-			n := rapid.IntRange(1, min(8, len(sent))).Draw(t, "batch")
+			n := rapid.IntRange(1, min(16, len(sent))).Draw(t, "batch")
 			batch := sent[:n]
 			sent = sent[n:]
 			switch rapid.IntRange(0, 9).Draw(t, "fate") {
@@ -95,7 +95,7 @@ func TestAnyDeliveryGivesTheFold(t *testing.T) {
 			default:
 				check(t, p.Apply(t.Context(), batch))
 			}
-			if rapid.IntRange(0, 11).Draw(t, "look") == 0 {
+			if rapid.IntRange(0, 24).Draw(t, "look") == 0 {
 				wantFold(t, is, l)
 			}
 		}

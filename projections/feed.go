@@ -56,15 +56,15 @@ func (n *Notification) values() ([]any, error) {
 // Notifications returns up to limit notifications of a business unit after the given places, at most one for each
 // ledger. A ledger that none of them names begins at its start. Those of one ledger come in the order of their places;
 // only those are shown that every lane of the ledger has passed, so that none appears before one already seen, except
-// where an order was parked. The limit is at most [MaxLimit].
-func (v *Views) Notifications(ctx context.Context, businessUnit string, after []Place, n int) ([]Notification, error) {
+// where an order was parked. The limit is at most [MaxLimit]; 0: 50.
+func (v *Views) Notifications(ctx context.Context, businessUnit string, after []Place, limit int) ([]Notification, error) {
 	sources, err := v.Sources(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var list []Notification
 	for _, s := range sources {
-		if list, err = v.notifications(ctx, list, businessUnit, s, after, limit(n)); err != nil {
+		if list, err = v.notifications(ctx, list, businessUnit, s, after, pageSize(limit)); err != nil {
 			return nil, fmt.Errorf("reading notifications: %w", err)
 		}
 	}

@@ -81,7 +81,7 @@ func (q Query) text() (string, []any, error) {
 	}
 	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
 	exact := q.exact()
-	b := builder{unit: q.BusinessUnit, after: q.After, limit: limit(q.Limit)}
+	b := builder{unit: q.BusinessUnit, after: q.After, limit: pageSize(q.Limit)}
 	b.add("SELECT o." + strings.ReplaceAll(orderColumns, ", ", ", o.") + " FROM ")
 	at := "t."
 	switch {
@@ -129,11 +129,12 @@ func (q Query) exact() []term {
 	return slices.DeleteFunc(all, func(t term) bool { return t.value == "" })
 }
 
-func limit(n int) int {
-	if n <= 0 {
+// pageSize is how many rows a limit stands for.
+func pageSize(limit int) int {
+	if limit <= 0 {
 		return 50
 	}
-	return min(n, MaxLimit)
+	return min(limit, MaxLimit)
 }
 
 // A builder puts a query together. Values go only into its arguments.

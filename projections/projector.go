@@ -203,8 +203,13 @@ func (p *Projector) identify(ctx context.Context, s *source) error {
 	if err != nil || head.Incarnation == s.identity.Incarnation {
 		return err
 	}
+	before := s.identity
 	s.identity = head.Identity
-	return p.adopt(ctx, s)
+	if err := p.adopt(ctx, s); err != nil {
+		s.identity, p.unsure = before, true
+		return err
+	}
+	return nil
 }
 
 func (p *Projector) applyFrom(ctx context.Context, s *source, deliveries []eventstore.Delivery) error {

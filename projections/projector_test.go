@@ -113,7 +113,7 @@ type mimic struct {
 }
 
 func (m mimic) Head(ctx context.Context) (eventstore.Head, error) {
-	h, err := m.Reader.Head(ctx)
+	h, err := m.Reader.Head(context.WithoutCancel(ctx))
 	m.change(&h)
 	return h, err
 }
@@ -188,6 +188,11 @@ func TestIncarnationWhileRunning(t *testing.T) {
 	check(t, p.Apply(t.Context(), deliveries(t, ledger)))
 	wantRevision(t, v, x.order.ID, x.order.Revision())
 	raised = 2
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.CatchUp(ctx); err == nil { // must not leave it half way
+		t.Error("caught up though cancelled")
+	}
 	check(t, p.CatchUp(t.Context()))
 	wantFold(t, v, ledger)
 }

@@ -96,10 +96,10 @@ type Parked struct {
 	Error        string
 }
 
-// Parked returns up to limit orders that are parked, the longest first. The limit is at most [MaxLimit].
-func (v *Views) Parked(ctx context.Context, n int) ([]Parked, error) {
+// Parked returns up to limit orders that are parked, the longest first. The limit is at most [MaxLimit]; 0: 50.
+func (v *Views) Parked(ctx context.Context, limit int) ([]Parked, error) {
 	rows, err := v.reader.QueryContext(ctx, `SELECT business_unit, source, order_id, revision, position, error FROM parked
-		ORDER BY position, source, order_id LIMIT $1`, limit(n))
+		ORDER BY position, source, order_id LIMIT $1`, pageSize(limit))
 	if err != nil {
 		return nil, fmt.Errorf("reading parked orders: %w", err)
 	}

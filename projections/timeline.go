@@ -53,11 +53,11 @@ func (e *Entry) values() ([]any, error) {
 	}, nil
 }
 
-// Timeline returns up to limit entries of an order, from a revision on, in order. The limit is at most [MaxLimit].
-func (v *Views) Timeline(ctx context.Context, businessUnit string, source, order uuid.UUID, from uint64, n int) ([]Entry, error) {
+// Timeline returns up to limit entries of an order, from a revision on, in order. The limit is at most [MaxLimit]; 0: 50.
+func (v *Views) Timeline(ctx context.Context, businessUnit string, source, order uuid.UUID, from uint64, limit int) ([]Entry, error) {
 	rows, err := v.reader.QueryContext(ctx, `SELECT `+entryColumns+` FROM timeline
 		WHERE business_unit = $1 AND order_id = $2 AND source = $3 AND revision >= $4 ORDER BY revision LIMIT $5`,
-		businessUnit, order[:], source[:], int64(from), limit(n))
+		businessUnit, order[:], source[:], int64(from), pageSize(limit))
 	if err != nil {
 		return nil, fmt.Errorf("reading the timeline of order %s: %w", order, err)
 	}

@@ -73,147 +73,137 @@ func (s *stream) next() string {
 	return ""
 }
 
-// An order's stream gives the same events in the same order, whatever cuts it off and wherever it is resumed.
+// A watcher reads a stream in pieces: it is cut off again and again, and comes back in any of the ways that there are.
+type watcher struct {
+	w    *world
+	base string
+	path string
+	last string // id of the last event that was read
+	s    *stream
+}
+
+func (c *watcher) cut() {
+	if c.s != nil {
+		c.s.close()
+	}
+	c.s = nil
+}
+
+// read returns the data of the next event.
+func (c *watcher) read(rt *rapid.T) string {
+	if c.s == nil {
+		switch {
+		case c.last == "":
+			c.s = c.w.open(c.base, c.path)
+		case rapid.Bool().Draw(rt, "resume by header"):
+			c.s = c.w.open(c.base, c.path+"?after=0", "Last-Event-ID: "+c.last)
+		default:
+			c.s = c.w.open(c.base, c.path+"?after="+url.QueryEscape(c.last))
+		}
+	}
+	data := c.s.next()
+	c.last = c.s.last
+	return data
+}
+
+// An order's stream gives the same events in the same order, wherever it is cut off, also while events come and while
+// it beats.
 func TestWatchingAnOrderLosesAndRepeatsNothing(t *testing.T) {
 	w := newWorld(t, func(c *readapi.Config) { c.Heartbeat = time.Millisecond })
-	base := w.serve()
-	n := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		n++
-		id, _ := w.submit(fmt.Sprint("watched-", n))
-		path := "/v1/orders/" + id.String() + "/events"
-		var got []readapi.TimelineEntry
-		var last string
-		var s *stream
-		have := 3
-		receive := func() {
-			if s == nil {
-				switch {
-				case last == "":
-					s = w.open(base, path)
-				case rapid.Bool().Draw(rt, "resume by header"):
-					s = w.open(base, path+"?after="+w.id.String()+":0", "Last-Event-ID: "+last)
+	id, _ := w.submit("watched")
+	c := watcher{w: w, base: w.serve(), path: "/v1/orders/" + id.String() + "/events"}
+	w.live(30, func() { w.do("main", id, domain.PlaceHold{Reason: domain.Reason{Code: "test"}}) }, func() {
+		rapid.Check(t, func(rt *rapid.T) {
+			c.last = ""
+			defer c.cut()
+			for n := 0; n < 33; {
+				switch rapid.SampledFrom([]string{"read", "read", "read", "cut", "poll"}).Draw(rt, "do") {
+				case "cut":
+					c.cut()
+				case "poll":
+					c.cut()
+					limit := rapid.IntRange(1, 5).Draw(rt, "limit")
+					p := read[readapi.Progress](w, fmt.Sprintf("%s?wait=10s&limit=%d&after=%s", c.path, limit, url.QueryEscape(c.last)))
+					if len(p.Events) == 0 || len(p.Events) > limit {
+						rt.Fatalf("%d events, at most %d were wanted", len(p.Events), limit)
+					}
+					for _, e := range p.Events {
+						want(rt, w, e, n)
+						n++
+					}
+					c.last = p.After
 				default:
-					s = w.open(base, path+"?after="+url.QueryEscape(last))
+					var e readapi.TimelineEntry
+					if err := json.Unmarshal([]byte(c.read(rt)), &e); err != nil || e.ID != c.last {
+						rt.Fatalf("%v: event %q has the id %q", err, e.ID, c.last)
+					}
+					want(rt, w, e, n)
+					n++
 				}
 			}
-			var e readapi.TimelineEntry
-			if err := json.Unmarshal([]byte(s.next()), &e); err != nil || e.ID != s.last {
-				rt.Fatalf("%v: event %q has the id %q", err, e.ID, s.last)
-			}
-			got, last = append(got, e), s.last
-		}
-		cut := func() {
-			if s != nil {
-				s.close()
-			}
-			s = nil
-		}
-		defer cut()
-		rt.Repeat(map[string]func(*rapid.T){
-			"hold": func(*rapid.T) {
-				w.do("main", id, domain.PlaceHold{Reason: domain.Reason{Code: "test"}})
-				have++
-			},
-			"read": func(*rapid.T) {
-				if len(got) < have {
-					receive()
-				}
-			},
-			"cut": func(*rapid.T) { cut() },
-			"poll": func(rt *rapid.T) {
-				limit := rapid.IntRange(1, 3).Draw(rt, "limit")
-				p := read[readapi.Progress](w, fmt.Sprintf("%s?wait=1ms&limit=%d&after=%s", path, limit, url.QueryEscape(last)))
-				if want := min(limit, have-len(got)); len(p.Events) != want {
-					rt.Fatalf("%d events, want %d", len(p.Events), want)
-				}
-				if p.After != last && len(p.Events) == 0 {
-					rt.Fatalf("after %q, want %q", p.After, last)
-				}
-				got, last = append(got, p.Events...), p.After
-				cut()
-			},
 		})
-		for len(got) < have {
-			receive()
-		}
-		for i, e := range got {
-			if e.Revision != uint64(i) || e.ID != fmt.Sprintf("%s:%d", w.id, i) || e.Text == "" {
-				rt.Fatalf("event %d is %+v", i, e)
-			}
-		}
 	})
+}
+
+func want(rt *rapid.T, w *world, e readapi.TimelineEntry, n int) {
+	if e.Revision != uint64(n) || e.ID != fmt.Sprintf("%s:%d", w.id, n) || e.Text == "" {
+		rt.Fatalf("event %d is %+v", n, e)
+	}
+}
+
+// live lets things happen n times in the background while test runs.
+func (w *world) live(n int, happen, test func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range n {
+			happen()
+		}
+	}()
+	test()
+	<-done
 }
 
 // So does the stream of all orders.
 func TestWatchingAllOrdersLosesAndRepeatsNothing(t *testing.T) {
 	w := newWorld(t, func(c *readapi.Config) { c.Heartbeat = time.Millisecond })
-	base := w.serve()
+	c := watcher{w: w, base: w.serve(), path: "/v1/notifications"}
+	begin := read[readapi.Notifications](w, c.path+"?wait=1ns").After
+	const orders = 12
 	n := 0
-	rapid.Check(t, func(rt *rapid.T) {
-		const path = "/v1/notifications"
-		begin := read[readapi.Notifications](w, path+"?wait=1ns").After
-		last := begin
-		var got []string
-		have := 0
-		var s *stream
-		cut := func() {
-			if s != nil {
-				s.close()
-			}
-			s = nil
-		}
-		defer cut()
-		receive := func() {
-			if s == nil && rapid.Bool().Draw(rt, "resume by header") {
-				s = w.open(base, path, "Last-Event-ID: "+last)
-			} else if s == nil {
-				s = w.open(base, path+"?after="+url.QueryEscape(last))
-			}
-			var e readapi.Notification
-			if err := json.Unmarshal([]byte(s.next()), &e); err != nil {
-				rt.Fatal(err)
-			}
-			got, last = append(got, e.ID), s.last
-		}
-		rt.Repeat(map[string]func(*rapid.T){
-			"submit": func(*rapid.T) {
-				n++
-				w.submit(fmt.Sprint(n))
-				have += 3
-			},
-			"elsewhere": func(*rapid.T) {
-				n++
-				w.do("eu", orderID("eu", fmt.Sprint(n)), simple())
-			},
-			"read": func(*rapid.T) {
-				if len(got) < have {
-					receive()
+	w.live(orders, func() {
+		n++
+		w.submit(fmt.Sprint(n))
+		w.do("eu", orderID("eu", fmt.Sprint(n)), simple())
+	}, func() {
+		rapid.Check(t, func(rt *rapid.T) {
+			c.last = begin
+			defer c.cut()
+			var got []readapi.Notification
+			for len(got) < 3*orders {
+				switch rapid.SampledFrom([]string{"read", "read", "read", "cut", "poll"}).Draw(rt, "do") {
+				case "cut":
+					c.cut()
+				case "poll":
+					c.cut()
+					limit := rapid.IntRange(1, 5).Draw(rt, "limit")
+					p := read[readapi.Notifications](w, fmt.Sprintf("%s?wait=10s&limit=%d&after=%s", c.path, limit, url.QueryEscape(c.last)))
+					got, c.last = append(got, p.Notifications...), p.After
+				default:
+					var e readapi.Notification
+					if err := json.Unmarshal([]byte(c.read(rt)), &e); err != nil {
+						rt.Fatal(err)
+					}
+					got = append(got, e)
 				}
-			},
-			"cut": func(*rapid.T) { cut() },
-			"poll": func(rt *rapid.T) {
-				limit := rapid.IntRange(1, 4).Draw(rt, "limit")
-				p := read[readapi.Notifications](w, fmt.Sprintf("%s?wait=1ms&limit=%d&after=%s", path, limit, url.QueryEscape(last)))
-				for _, e := range p.Notifications {
-					got = append(got, e.ID)
+			}
+			for i, e := range got {
+				kind := []string{"submitted", "accepted", "routed"}[i%3]
+				if e.Order != orderID("main", fmt.Sprint(i/3+1)) || e.Kind != kind || e.Revision != uint64(i%3) {
+					rt.Fatalf("notification %d is %+v", i, e)
 				}
-				last = p.After
-				cut()
-			},
+			}
 		})
-		for len(got) < have {
-			receive()
-		}
-		whole := read[readapi.Notifications](w, path+"?wait=1ns&after="+url.QueryEscape(begin))
-		if len(whole.Notifications) != min(have, 200) {
-			rt.Fatalf("%d notifications, want %d", len(whole.Notifications), have)
-		}
-		for i, e := range whole.Notifications {
-			if got[i] != e.ID {
-				rt.Fatalf("notification %d is %s, want %s", i, got[i], e.ID)
-			}
-		}
 	})
 }
 

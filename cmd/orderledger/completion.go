@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -15,15 +16,17 @@ type completionCommand struct {
 
 func (c completionCommand) Run(e *environment) error {
 	words := completions(e.model.Node, nil)
+	var script string
 	switch c.Shell {
 	case "bash":
-		e.printf("%s", bashCompletion(words))
+		script = bashCompletion(words)
 	case "zsh":
-		e.printf("autoload -U +X bashcompinit && bashcompinit\n%s", bashCompletion(words))
+		script = "autoload -U +X bashcompinit && bashcompinit\n" + bashCompletion(words)
 	case "fish":
-		e.printf("%s", fishCompletion(words))
+		script = fishCompletion(words)
 	}
-	return nil
+	_, err := io.WriteString(e.out, script)
+	return err
 }
 
 // A completion is what may follow the words of a command.

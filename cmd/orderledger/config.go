@@ -143,7 +143,7 @@ func parseLedgerURL(s, data string) (ledgerURL, error) {
 	case ok && scheme == "pebble" && rest != "":
 		return ledgerURL{"pebble", rest}, nil
 	}
-	return ledgerURL{}, &exitError{exitUsage, fmt.Errorf("ledger %q is neither pebble:DIR nor memory:", s)}
+	return ledgerURL{}, &exitError{exitUsage, fmt.Errorf("a ledger is pebble:DIR or memory:, not %q", s)}
 }
 
 // viewsPath names the file of the read models: sqlite:FILE.

@@ -185,8 +185,8 @@ func (w watchCommand) Run(ctx context.Context, e *environment) error {
 		}
 		return nil
 	})
-	if errors.Is(err, reached) || ctx.Err() != nil {
-		return nil // an interrupt is how watching ends
+	if errors.Is(err, reached) || errors.Is(err, context.Canceled) {
+		err = nil // an interrupt is how watching ends
 	}
 	return err
 }

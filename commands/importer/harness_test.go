@@ -61,7 +61,6 @@ type ledger struct {
 	mu      sync.Mutex
 	orders  map[string]importer.Order
 	digests map[string]domain.Digest
-	forget  bool                                        // orders, and remember only their digests
 	before  func(context.Context, importer.Order) error // called first, if there is one
 }
 
@@ -81,20 +80,22 @@ func (l *ledger) submit(ctx context.Context, o importer.Order) (bool, error) {
 	return l.take(o)
 }
 
-func (l *ledger) take(o importer.Order) (repeated bool, err error) {
+// commandOf returns the command that submits an order, or the refusal that it gets everywhere.
+func commandOf(o importer.Order) (domain.Command, error) {
 	id := domain.OrderID("unit", "test", o.Key)
 	c := domain.Command{
 		ID: domain.CommandID(id, "test", o.Key), Order: id, BusinessUnit: "unit",
 		Actor: domain.Actor{Kind: "system", Subject: "test"}, Occurred: o.Occurred, Do: o.Submit,
 	}
-	err = c.Check()
-	if err == nil {
-		err = o.Personal.Check()
-	}
 	var malformed *domain.Malformed
-	if errors.As(err, &malformed) {
-		return false, &importer.Refusal{Field: malformed.Field, Code: malformed.Code, Detail: malformed.Detail}
+	if errors.As(c.Check(), &malformed) || errors.As(o.Personal.Check(), &malformed) {
+		return c, &importer.Refusal{Field: malformed.Field, Code: malformed.Code, Detail: malformed.Detail}
 	}
+	return c, nil
+}
+
+func (l *ledger) take(o importer.Order) (repeated bool, err error) {
+	c, err := commandOf(o)
 	if err != nil {
 		return false, err
 	}
@@ -110,10 +111,7 @@ func (l *ledger) take(o importer.Order) (repeated bool, err error) {
 		}
 		return true, nil
 	}
-	l.digests[o.Key] = digest
-	if !l.forget {
-		l.orders[o.Key] = o
-	}
+	l.orders[o.Key], l.digests[o.Key] = o, digest
 	return false, nil
 }
 

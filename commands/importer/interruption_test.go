@@ -122,11 +122,11 @@ func TestIntoALedger(t *testing.T) {
 		if calls.Add(1) == stopAt.Load() {
 			cancel()
 		}
-		id := domain.OrderID("unit", "test", o.Key)
-		result, err := handler.Handle(ctx, domain.Command{
-			ID: domain.CommandID(id, "test", o.Key), Order: id, BusinessUnit: "unit",
-			Actor: domain.Actor{Kind: "system", Subject: "test"}, Occurred: o.Occurred, Do: o.Submit,
-		}, o.Personal)
+		c, err := commandOf(o)
+		if err != nil {
+			return false, err
+		}
+		result, err := handler.Handle(ctx, c, o.Personal)
 		var reused *commands.KeyReused
 		if errors.As(err, &reused) {
 			err = &importer.Refusal{Code: "idempotency_key_reused", Detail: "it is there"}

@@ -55,11 +55,13 @@ func (s sum) String() string { return s.quantity.String() + "," + s.money.String
 // A tally adds up orders by kind and then by customer, country and day.
 type tally struct {
 	mu     sync.Mutex
+	keys   map[string]bool
 	orders map[domain.Kind]int
 	tables map[string]map[string]sum
 }
 
-func (y *tally) add(o importer.Order, london *time.Location) error {
+// add adds an order, unless it has done so before.
+func (y *tally) add(o importer.Order, london *time.Location) (repeated bool, err error) {
 	s := o.Submit
 	country := ""
 	for _, x := range s.Extensions {
@@ -74,11 +76,15 @@ func (y *tally) add(o importer.Order, london *time.Location) error {
 			whole, err = whole.plus(sum{l.Quantity, money})
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
+	if y.keys[o.Key] {
+		return true, nil
+	}
+	y.keys[o.Key] = true
 	y.orders[s.Kind]++
 	for table, key := range map[string]string{
 		"all": "all", "customer": s.Parties.Buyer.Identifiers[0].Value, "country": country, "day": o.Occurred.In(london).Format(time.DateOnly),
@@ -89,11 +95,11 @@ func (y *tally) add(o importer.Order, london *time.Location) error {
 		}
 		row, err := y.tables[table][key].plus(whole)
 		if err != nil {
-			return err
+			return false, err
 		}
 		y.tables[table][key] = row
 	}
-	return nil
+	return false, nil
 }
 
 // The figures come from testdata/totals.py, which knows nothing of this project. A table's hash is the SHA-256 of all
@@ -104,17 +110,14 @@ func TestRealInvoices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLedger()
-	l.forget = true
-	totals := &tally{orders: make(map[domain.Kind]int), tables: make(map[string]map[string]sum)}
+	totals := &tally{keys: make(map[string]bool), orders: make(map[domain.Kind]int), tables: make(map[string]map[string]sum)}
 	got, err := importer.Run(t.Context(), importer.Config{
 		Mapping: mapping, Files: []string{file}, Rejects: io.Discard,
-		Submit: func(ctx context.Context, o importer.Order) (bool, error) {
-			again, err := l.submit(ctx, o)
-			if err == nil && !again {
-				err = totals.add(o, london)
+		Submit: func(_ context.Context, o importer.Order) (bool, error) {
+			if _, err := commandOf(o); err != nil {
+				return false, err
 			}
-			return again, err
+			return totals.add(o, london)
 		},
 	})
 	if err != nil {

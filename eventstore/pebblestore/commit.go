@@ -241,7 +241,7 @@ func (c *committer) commit() {
 		a := answer{appended: p.appended}
 		if err != nil {
 			// The error is not wrapped: ErrFailed and ErrFull would say that nothing was stored.
-			a = answer{err: fmt.Errorf("append to %q: the outcome is unknown until the ledger is opened again: %v", p.stream, err)}
+			a = answer{err: fmt.Errorf("append to %q: the outcome is unknown until the ledger is opened again: %v", p.stream, err)} //nolint:errorlint // see above
 		}
 		p.answer <- a
 	}

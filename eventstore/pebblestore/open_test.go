@@ -234,7 +234,7 @@ func TestAKilledOwnerDoesNotBlock(t *testing.T) {
 		}
 		appendEvents(t, s, "order-1", 3)
 		_, _ = os.Stdout.WriteString("ready\n")
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute) // to be killed; it ends by itself where nobody does
 		return
 	}
 	dir := t.TempDir()

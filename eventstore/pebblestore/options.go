@@ -66,7 +66,7 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 func (s *Store) checkSpace() error {
 	usage, err := s.fs.GetDiskUsage(s.dir)
 	if err != nil || usage.AvailBytes > reserve {
-		return nil // a file system that cannot tell, as that in memory, is not asked
+		return nil //nolint:nilerr // a file system that cannot tell, as that in memory, is not asked
 	}
 	return fmt.Errorf("%w: %d MiB are left in %s, and %d MiB are kept free", eventstore.ErrFull, usage.AvailBytes>>20, s.dir, reserve>>20)
 }

@@ -440,7 +440,7 @@ func TestARelayThatLostItsPlaceStandsByUnlessTheLedgerIsClosed(t *testing.T) {
 				time.Sleep(5 * time.Second)
 				source.set(func() { source.reading = reading })
 				time.Sleep(time.Minute)
-				if reading == eventstore.ErrClosed {
+				if errors.Is(reading, eventstore.ErrClosed) {
 					for _, run := range runs {
 						if err := <-run.err; !errors.Is(err, eventstore.ErrClosed) {
 							t.Errorf("Run returned %v", err)

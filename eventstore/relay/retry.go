@@ -22,7 +22,7 @@ func (b *backoff) wait(ctx context.Context, log *slog.Logger, doing string, err 
 	pause := min(firstPause<<min(b.failures, 16), longestPause)
 	b.failures++
 	if b.failures&(b.failures-1) == 0 {
-		log.WarnContext(ctx, doing+" failed, trying again", "error", err, "failures", b.failures)
+		log.WarnContext(ctx, "failed, trying again", "doing", doing, "error", err, "failures", b.failures)
 	}
 	pause -= rand.N(pause / 2)
 	select {

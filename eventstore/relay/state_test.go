@@ -267,11 +267,11 @@ func TestTheStateIsBounded(t *testing.T) {
 	if s.Full() {
 		t.Error("full and empty")
 	}
-	for i := range 40 {
+	for i := range 12 {
 		e := event("order-1", n+eventstore.Position(i)+1)
 		e.Data = make([]byte, 1<<20)
 		s.Add(e)
-		if s.Full() != (i >= 31) {
+		if s.Full() != (i >= 7) {
 			t.Fatalf("full = %v with %d MiB", s.Full(), i+1)
 		}
 	}

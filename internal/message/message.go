@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 
+	watermill "github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 
-	watermill "github.com/ThreeDotsLabs/watermill/message"
 	"github.com/orderledger/orderledger/eventstore"
 )
 

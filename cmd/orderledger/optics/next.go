@@ -27,7 +27,7 @@ func (l *Life) Next(o domain.Order) (Step, bool) {
 		return s, true
 	}
 	for i := range o.Fulfilments {
-		if s, ok := l.work(o, &o.Fulfilments[i]); ok {
+		if s, ok := l.work(&o.Fulfilments[i]); ok {
 			return s, true
 		}
 	}
@@ -95,7 +95,7 @@ func (l *Life) trouble(o domain.Order) (Step, bool) {
 }
 
 // work is what a site does next with its fulfilment.
-func (l *Life) work(o domain.Order, f *domain.Fulfilment) (Step, bool) {
+func (l *Life) work(f *domain.Fulfilment) (Step, bool) {
 	shipped, arriving := false, false
 	for _, p := range f.Parts {
 		shipped = shipped || p.Shipped.Sign() > 0

@@ -1,5 +1,6 @@
 -- The read models of one region. Types are chosen to mean the same in PostgreSQL, where BLOB is called BYTEA: ids are
--- 16 bytes, moments are microseconds since 1970 in UTC, money is a decimal number as text, days are 2006-01-02.
+-- 16 bytes, moments are microseconds since 1970 in UTC, money is a decimal number as text, days are 2006-01-02. Text is
+-- compared by its bytes, as COLLATE "C" does there.
 --
 -- Rows of the read models follow from the events of the ledger alone. What depends on how and when events arrived
 -- stands in sources, lanes and lease.
