@@ -81,7 +81,7 @@ type Digest [sha256.Size]byte
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
 // DigestOf returns the HMAC-SHA-256, under a key that all regions share, of what a command asks for and of its
-// personal section in the clear. Who asks, when and through which trace is left out: a retry may differ in these.
+// personal section in the clear. Who asks and through which trace is left out: a retry may differ in these.
 func DigestOf(key []byte, c Command, p Personal) (Digest, error) {
 	var d Digest
 	action, err := encode(c.Do.code)

@@ -156,8 +156,8 @@ func (d *decider) ship(a Ship) error {
 	if s.ID == "" {
 		s.ID = d.order.nextShipment()
 	}
-	if d.order.shipment(s.ID) != nil {
-		return refuse(CodeShipmentExists, "the order has a shipment %s already", s.ID)
+	if f.shipment(s.ID) >= 0 {
+		return refuse(CodeShipmentExists, "fulfilment %s has a shipment %s already", f.ID, s.ID)
 	}
 	e := &Shipped{Fulfilment: f.ID, Shipment: s}
 	if d.order.Terms.CompleteDelivery && !Evolve(d.order, e).movement().shipped {
@@ -184,23 +184,25 @@ func (o Order) nextShipment() string {
 	for _, f := range o.Fulfilments {
 		n += len(f.Shipments)
 	}
-	for o.shipment("s"+strconv.Itoa(n)) != nil {
+	taken := func() bool {
+		id := "s" + strconv.Itoa(n)
+		return slices.ContainsFunc(o.Fulfilments, func(f Fulfilment) bool { return f.shipment(id) >= 0 })
+	}
+	for taken() {
 		n++
 	}
 	return "s" + strconv.Itoa(n)
 }
 
-func (o Order) shipment(id string) *Shipment {
-	for _, f := range o.Fulfilments {
-		if i := slices.IndexFunc(f.Shipments, func(s Shipment) bool { return s.ID == id }); i >= 0 {
-			return &f.Shipments[i]
-		}
-	}
-	return nil
+// shipment is the place of a shipment in the fulfilment, or −1. A site numbers its shipments by itself, so two sites
+// may use one number.
+func (f *Fulfilment) shipment(id string) int {
+	return slices.IndexFunc(f.Shipments, func(s Shipment) bool { return s.ID == id })
 }
 
+// deliver may come after the order was closed: carriers report late, and billing does not wait for them.
 func (d *decider) deliver(a Deliver) error {
-	if err := d.ended(); err != nil {
+	if err := d.ended(); err != nil && d.order.Status() != StatusClosed {
 		return err
 	}
 	f := d.order.Fulfilment(a.Fulfilment)
@@ -216,7 +218,7 @@ func (d *decider) deliver(a Deliver) error {
 	}
 	lines := a.Lines
 	if a.Shipment != "" {
-		i := slices.IndexFunc(f.Shipments, func(s Shipment) bool { return s.ID == a.Shipment })
+		i := f.shipment(a.Shipment)
 		if i < 0 {
 			return refuse(CodeUnknownShipment, "fulfilment %s has no shipment %s", f.ID, a.Shipment)
 		}

@@ -295,7 +295,7 @@ func wantConsistent(t rapid.TB, o domain.Order) {
 		once("fulfilment", f.ID)
 		shipped := map[string]*big.Rat{}
 		for _, s := range f.Shipments {
-			once("shipment", s.ID)
+			once("shipment of "+f.ID, s.ID)
 			for _, q := range s.Lines {
 				if shipped[q.Line] == nil {
 					shipped[q.Line] = new(big.Rat)

@@ -150,20 +150,43 @@ func (o *Order) confirmed(e *Confirmed) {
 		}
 	})
 	o.Lines = slices.Clone(o.Lines)
-	for _, c := range e.Confirmation.Lines {
+	for i := range e.Confirmation.Lines {
+		c := &e.Confirmation.Lines[i]
 		l := o.Line(c.Line)
-		if l == nil || len(c.Promises) == 0 {
+		if l == nil {
 			continue
 		}
-		l.Promised = c.lastDay()
+		l.Promised = o.promised(l, e.Fulfilment, c)
 		if l.FirstPromised == "" {
 			l.FirstPromised = l.Promised
 		}
 	}
 }
 
+// promised is the day on which a line will be there in full, after a site's answer: the latest of what the sites that
+// share the line have promised. It is empty where the answer leaves some of it open, or another promise is void.
+func (o *Order) promised(l *OrderLine, fulfilment string, c *LineConfirmation) string {
+	if c.Backordered.Sign() > 0 || len(c.Promises) == 0 {
+		return ""
+	}
+	day := c.lastDay()
+	for i := range o.Fulfilments {
+		f := &o.Fulfilments[i]
+		p := f.part(l.ID)
+		if f.ID == fulfilment || p == nil || !p.Shipped.Less(p.Quantity) || f.Confirmation == nil || l.Promised == "" {
+			continue
+		}
+		for j := range f.Confirmation.Lines {
+			if other := &f.Confirmation.Lines[j]; other.Line == l.ID {
+				day = max(day, other.lastDay())
+			}
+		}
+	}
+	return day
+}
+
 // lastDay is the day on which the last of a line's promised quantities is due.
-func (c LineConfirmation) lastDay() string {
+func (c *LineConfirmation) lastDay() string {
 	var last string
 	for _, p := range c.Promises {
 		last = max(last, p.Date.Day)
@@ -214,10 +237,16 @@ func (o *Order) cancelled(e *Cancelled) {
 
 // take lowers what sites have to fulfil.
 func (o *Order) take(taken []PartQuantity) {
+	byFulfilment := make(map[string][]PartQuantity, 1)
 	for _, t := range taken {
-		o.change(t.Fulfilment, func(f *Fulfilment) {
-			if p := f.part(t.Line); p != nil {
-				p.Quantity = less(p.Quantity, t.Quantity)
+		byFulfilment[t.Fulfilment] = append(byFulfilment[t.Fulfilment], t)
+	}
+	for id, parts := range byFulfilment {
+		o.change(id, func(f *Fulfilment) {
+			for _, t := range parts {
+				if p := f.part(t.Line); p != nil {
+					p.Quantity = less(p.Quantity, t.Quantity)
+				}
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"slices"
+	"strconv"
 
 	"github.com/google/uuid"
 )
@@ -91,12 +92,28 @@ func (f Fulfilment) Live() bool {
 
 // part returns the share of a line, or nil.
 func (f *Fulfilment) part(line string) *Part {
-	for i := range f.Parts {
+	// Sites are given lines in their order, so a line stands at its number or, where lines are missing, before it.
+	guess := min(lineIndex(line), len(f.Parts)-1)
+	for i := guess; i >= 0; i-- {
+		if f.Parts[i].Line == line {
+			return &f.Parts[i]
+		}
+	}
+	for i := max(guess+1, 0); i < len(f.Parts); i++ {
 		if f.Parts[i].Line == line {
 			return &f.Parts[i]
 		}
 	}
 	return nil
+}
+
+// lineIndex is where a line stands in its order, whose lines are numbered from 1; −1 for what is no number of a line.
+func lineIndex(id string) int {
+	n, err := strconv.Atoi(id)
+	if err != nil || n < 1 {
+		return -1
+	}
+	return n - 1
 }
 
 // A Shipment is what left a site at once.
@@ -180,6 +197,9 @@ func (o Order) Revision() uint64 { return o.Events - 1 }
 
 // Line returns a line by its id, or nil.
 func (o *Order) Line(id string) *OrderLine {
+	if i := lineIndex(id); i >= 0 && i < len(o.Lines) && o.Lines[i].ID == id {
+		return &o.Lines[i]
+	}
 	for i := range o.Lines {
 		if o.Lines[i].ID == id {
 			return &o.Lines[i]

@@ -137,6 +137,24 @@ func TestVerify(t *testing.T) {
 	check(t, p.Close(t.Context()))
 }
 
+// One lane may be far ahead of the others.
+func TestVerifyLaneByLane(t *testing.T) {
+	l := newLedger(t)
+	for i := range 8 { // some in each lane
+		newLife(t, l, strconv.Itoa(i), nil)
+	}
+	v := newViews(t)
+	p := newProjector(t, v, l)
+	for _, lane := range []int{2, 0, 1, 3} {
+		for _, d := range deliveries(t, l) {
+			if d.Lane == lane {
+				check(t, p.Apply(t.Context(), []eventstore.Delivery{d}))
+			}
+		}
+		wantFold(t, v, l)
+	}
+}
+
 func TestOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "views.db")
 	v, err := projections.Open(t.Context(), path, nil)

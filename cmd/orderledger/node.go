@@ -116,7 +116,7 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 		return "", fmt.Errorf("making the data directory: %w", err)
 	}
 	if n.ledger, err = pebblestore.Open(dir, config); err != nil {
-		return "", fmt.Errorf("opening the ledger: %w", err)
+		return "", err
 	}
 	n.opened(n.ledger.Close)
 	if err := n.ledger.Writable(); err != nil {

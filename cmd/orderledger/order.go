@@ -68,18 +68,27 @@ func (w writeFlags) post(ctx context.Context, e *environment, path string, body 
 		header.Set("If-Match", w.IfMatch)
 	}
 	var raw json.RawMessage
-	if _, err := c.write(ctx, path, w.Key, header, body, &raw); err != nil {
+	given, err := c.write(ctx, path, w.Key, header, body, &raw)
+	if err != nil {
 		return err
-	}
-	if e.JSON {
-		return e.printJSON(raw)
 	}
 	var a answer
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return fmt.Errorf("reading the answer: %w", err)
 	}
+	c.awaitShown(ctx, a.ID, given.Get("Orderledger-Mark"))
+	if e.JSON {
+		return e.printJSON(raw)
+	}
 	e.printf("%s  %s  %s\n", a.Number, a.Status, a.ID)
 	return nil
+}
+
+// awaitShown waits until the read models show a change, so that the next command of a script sees it. That they do not
+// in time is no failure: the change is durable.
+func (c *client) awaitShown(ctx context.Context, order, mark string) {
+	header := http.Header{"Orderledger-Mark": {mark}}
+	_, _ = c.call(ctx, request{method: http.MethodGet, path: "/v1/orders/" + order, header: header}, nil)
 }
 
 // change sends a change of an existing order.

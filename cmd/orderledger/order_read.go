@@ -46,7 +46,11 @@ func (s showCommand) Run(ctx context.Context, e *environment) error {
 }
 
 func printOrder(e *environment, o *readapi.Order) {
-	e.printf("%s  %s  since %s\n", o.Number, o.Status, local(o.StatusSince))
+	e.printf("%s  %s", o.Number, o.Status)
+	if !o.StatusSince.IsZero() {
+		e.printf("  since %s", local(o.StatusSince))
+	}
+	e.printf("\n")
 	e.printf("%s  revision %d", o.ID, o.Revision)
 	if o.Promised != "" {
 		e.printf("  promised %s", o.Promised)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/orderledger/orderledger/eventstore"
@@ -50,8 +52,8 @@ func (r rebuildCommand) Run(ctx context.Context, e *environment) error {
 // openToRead opens the ledger of the data directory without the right to write.
 func openToRead(e *environment) (*pebblestore.Store, error) {
 	ledger, err := pebblestore.Open(e.Data, &pebblestore.Config{ReadOnly: true, Logger: e.logger()})
-	if err != nil {
-		return nil, fmt.Errorf("opening the ledger: %w", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &exitError{exitUnavailable, fmt.Errorf("there is no ledger in %s", e.Data)}
 	}
-	return ledger, nil
+	return ledger, err
 }
