@@ -191,7 +191,7 @@ func TestTimeline(t *testing.T) {
 		got = append(got, string(e.Status)+": "+e.Summary.String())
 	}
 	want := []string{
-		"submitted: Order submitted with 2 lines, total 105 EUR.",
+		"submitted: Order submitted with 2 lines, total 105.00 EUR.",
 		"accepted: Order accepted.",
 		"routed: Routed to A.",
 		"confirmed: A confirmed; promised for 2026-03-09.",
@@ -255,7 +255,7 @@ func TestSentences(t *testing.T) {
 		"A confirmed with changes; promised for 2026-01-02 instead of 2026-01-01.": {
 			Code: projections.CodeConfirmed, Sites: []string{"A"}, Outcome: domain.AcceptsWithChanges, PromisedBefore: "2026-01-01", Promised: "2026-01-02",
 		},
-		"Order amended, total 12.5 EUR; what was promised for 2026-01-01 no longer holds.": {
+		"Order amended, total 12.50 EUR; what was promised for 2026-01-01 no longer holds.": {
 			Code: projections.CodeAmended, Total: &d, Currency: "EUR", PromisedBefore: "2026-01-01",
 		},
 		"The promise has changed; promised for 2026-01-01.": {Code: projections.CodePromiseChanged, Promised: "2026-01-01"},

@@ -250,7 +250,11 @@ func (s Summary) money() string {
 	if s.Total == nil {
 		return ""
 	}
-	return ", total " + s.Total.String() + " " + s.Currency
+	digits, ok := domain.MinorUnits(s.Currency)
+	if !ok {
+		digits = s.Total.Scale()
+	}
+	return ", total " + s.Total.Fixed(digits) + " " + s.Currency
 }
 
 func count(n int, thing string) string {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -109,14 +110,17 @@ func (c *watcher) read(rt *rapid.T) string {
 // An order's stream gives the same events in the same order, wherever it is cut off, also while events come and while
 // it beats.
 func TestWatchingAnOrderLosesAndRepeatsNothing(t *testing.T) {
-	w := newWorld(t, func(c *readapi.Config) { c.Heartbeat = time.Millisecond })
+	w := newWorld(t, func(c *readapi.Config) { c.Heartbeat = 5 * time.Millisecond })
 	id, _ := w.submit("watched")
 	c := watcher{w: w, base: w.serve(), path: "/v1/orders/" + id.String() + "/events"}
-	w.live(30, func() { w.do("main", id, domain.PlaceHold{Reason: domain.Reason{Code: "test"}}) }, func() {
+	w.live(12, func() error {
+		_, err := w.try("main", id, domain.PlaceHold{Reason: domain.Reason{Code: "test"}})
+		return err
+	}, func() {
 		rapid.Check(t, func(rt *rapid.T) {
 			c.last = ""
 			defer c.cut()
-			for n := 0; n < 33; {
+			for n := 0; n < 15; {
 				switch rapid.SampledFrom([]string{"read", "read", "read", "cut", "poll"}).Draw(rt, "do") {
 				case "cut":
 					c.cut()
@@ -152,29 +156,36 @@ func want(rt *rapid.T, w *world, e readapi.TimelineEntry, n int) {
 }
 
 // live lets things happen n times in the background while test runs.
-func (w *world) live(n int, happen, test func()) {
-	done := make(chan struct{})
+func (w *world) live(n int, happen func() error, test func()) {
+	w.t.Helper()
+	done := make(chan error, 1)
 	go func() {
-		defer close(done)
 		for range n {
-			happen()
+			if err := happen(); err != nil {
+				done <- err
+				return
+			}
 		}
+		done <- nil
 	}()
 	test()
-	<-done
+	if err := <-done; err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // So does the stream of all orders.
 func TestWatchingAllOrdersLosesAndRepeatsNothing(t *testing.T) {
-	w := newWorld(t, func(c *readapi.Config) { c.Heartbeat = time.Millisecond })
+	w := newWorld(t, func(c *readapi.Config) { c.Heartbeat = 5 * time.Millisecond })
 	c := watcher{w: w, base: w.serve(), path: "/v1/notifications"}
 	begin := read[readapi.Notifications](w, c.path+"?wait=1ns").After
-	const orders = 12
+	const orders = 6
 	n := 0
-	w.live(orders, func() {
+	w.live(orders, func() error {
 		n++
-		w.submit(fmt.Sprint(n))
-		w.do("eu", orderID("eu", fmt.Sprint(n)), simple())
+		_, err1 := w.try("main", orderID("main", fmt.Sprint(n)), simple())
+		_, err2 := w.try("eu", orderID("eu", fmt.Sprint(n)), simple())
+		return errors.Join(err1, err2)
 	}, func() {
 		rapid.Check(t, func(rt *rapid.T) {
 			c.last = begin

@@ -34,12 +34,12 @@ type world struct {
 	server    *web.Server
 	log       *lines
 
-	mu   sync.Mutex
-	keys map[string][]byte
-
+	mu       sync.Mutex // protects the fields below while requests are under way
+	keys     map[string][]byte
 	now      time.Time // when commands are sent
 	commands int
-	paused   bool // commands do not reach the read models
+
+	paused bool // commands do not reach the read models
 }
 
 func newWorld(t testing.TB, change ...func(*readapi.Config)) *world {
@@ -67,7 +67,7 @@ func newWorld(t testing.TB, change ...func(*readapi.Config)) *world {
 	t.Cleanup(func() { closes(t, w.projector.Close(context.Background())) })
 	cfg := readapi.Config{
 		Views: w.views, Ledger: w.ledger, Key: w.key, Lag: w.projector.Lag,
-		Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: func() time.Time { return w.now },
+		Logger: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
 	for _, c := range change {
 		c(&cfg)
@@ -81,6 +81,12 @@ func closes(t testing.TB, err error) {
 	if err != nil {
 		t.Errorf("closing: %v", err)
 	}
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
 }
 
 func (w *world) key(name string) ([]byte, bool) {
@@ -151,10 +157,13 @@ func (w *world) do(unit string, order uuid.UUID, a domain.Action) eventstore.Mar
 
 func (w *world) try(unit string, order uuid.UUID, a domain.Action) (mark eventstore.Mark, err error) {
 	ctx := w.t.Context()
+	w.mu.Lock()
 	w.commands++
 	w.now = w.now.Add(7 * time.Minute)
+	n, now := w.commands, w.now
+	w.mu.Unlock()
 	c := domain.Command{
-		ID: domain.CommandID(order, "local", fmt.Sprint(w.commands)), Order: order, BusinessUnit: unit,
+		ID: domain.CommandID(order, "local", fmt.Sprint(n)), Order: order, BusinessUnit: unit,
 		Actor: domain.Actor{Kind: "person", Issuer: "local", Subject: "ada"}, Cause: domain.Cause{Correlation: "corr-1"}, Do: a,
 	}
 	var o domain.Order
@@ -169,11 +178,11 @@ func (w *world) try(unit string, order uuid.UUID, a domain.Action) (mark eventst
 		}
 		o, expected = domain.Evolve(o, event), eventstore.At(e.Revision)
 	}
-	events, err := domain.Decide(o, c, rules{}, w.now)
+	events, err := domain.Decide(o, c, rules{}, now)
 	if err != nil {
 		return mark, err
 	}
-	meta, err := domain.EncodeMeta(domain.Meta{Command: c.ID, Actor: c.Actor, BusinessUnit: unit, Cause: c.Cause, Occurred: w.now})
+	meta, err := domain.EncodeMeta(domain.Meta{Command: c.ID, Actor: c.Actor, BusinessUnit: unit, Cause: c.Cause, Occurred: now})
 	if err != nil {
 		return mark, err
 	}
@@ -190,7 +199,9 @@ func (w *world) try(unit string, order uuid.UUID, a domain.Action) (mark eventst
 		return mark, err
 	}
 	if !w.paused {
-		w.catchUp()
+		if err := w.projector.CatchUp(ctx); err != nil {
+			return mark, err
+		}
 	}
 	return eventstore.Mark{Ledger: w.id, Position: appended.Position, Revision: appended.Revision, Incarnation: w.incarnation()}, nil
 }

@@ -252,10 +252,14 @@ func (n *node) serve(ctx, followers context.Context, listener net.Listener) erro
 	return err
 }
 
-// project catches the read models up from the ledger, then listens to the bus.
+// project catches the read models up from the ledger, retries the orders that an earlier version may have parked, and
+// then listens to the bus.
 func (n *node) project(ctx context.Context) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := n.projector.CatchUp(ctx)
+		if err == nil {
+			_, err = n.projector.RetryParked(ctx)
+		}
 		if err == nil {
 			break
 		}

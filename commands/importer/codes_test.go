@@ -67,9 +67,12 @@ func TestRejects(t *testing.T) {
 		"not UTF-8":         {lines: "1,\xff,1,1,2024-05-01 10:00:00,C7,DE\n", want: []string{"2 invalid_utf8"}},
 		"control character": {lines: "1,A\x00B,1,1,2024-05-01 10:00:00,C7,DE\n", want: []string{"2 control_character sku"}},
 		"long article":      {lines: good("1", long), want: []string{"2 too_long sku"}},
-		"long order":        {lines: good(long, "A"), want: []string{"2 invalid_group order"}},
-		"long customer":     {lines: good("1", "A") + "2,A,1,1,2024-05-01 10:00:00," + long + ",DE\n2,B,1,1,2024-05-01 10:00:00," + long + ",DE\n", used: 1, want: []string{"3 too_long parties.buyer.identifiers[0].value", "4 too_long parties.buyer.identifiers[0].value"}},
-		"too many lines":    {lines: strings.Repeat(good("1", "A"), domain.MaxLines+2), used: domain.MaxLines, want: []string{"5002 too_many_lines order", "5003 too_many_lines order"}},
+		"another name of a column": {
+			mapping: with(t, shop, "sku: sku", "sku: sku\n  gtin: country"), lines: good("1", "A"), want: []string{"2 invalid_gtin country"},
+		},
+		"long order":     {lines: good(long, "A"), want: []string{"2 invalid_group order"}},
+		"long customer":  {lines: good("1", "A") + "2,A,1,1,2024-05-01 10:00:00," + long + ",DE\n2,B,1,1,2024-05-01 10:00:00," + long + ",DE\n", used: 1, want: []string{"3 too_long parties.buyer.identifiers[0].value", "4 too_long parties.buyer.identifiers[0].value"}},
+		"too many lines": {lines: strings.Repeat(good("1", "A"), domain.MaxLines+2), used: domain.MaxLines, want: []string{"5002 too_many_lines order", "5003 too_many_lines order"}},
 		"late line": {
 			lines: good("1", "A") + good("2", "A") + good("3", "A") + good("4", "A") + good("5", "A") + good("1", "B"), used: 5,
 			want: []string{"7 idempotency_key_reused"},

@@ -55,11 +55,16 @@ func TestLinesAfterABadQuoteAreRead(t *testing.T) {
 		"1,\"A\",2,9.99,2024-05-01 10:00:00,C7,DE\n",
 		strings.Repeat(" ", 2<<20) + "\n" + good("1", "A"),
 		good("1", "A") + "1,\xff,2,9.99,2024-05-01 10:00:00,C7,DE\n",
+		"\xff\",2,3,4,5,6\n",
+		strings.Repeat(good("1", "A"), 300) + "x\",2,3,4,5,6\n",
 	} {
-		l, o := importText(t, shop, "o.csv", heading+bad+between+good("2", "B"))
-		lines := int64(strings.Count(bad+between, "\n") + 1)
-		if o.err != nil || o.Lines != lines || o.Codes["unterminated_quote"] != 1 || !strings.Contains(l.skus(), "shop/2: B") {
-			t.Errorf("%d lines, want %d: %+v", o.Lines, lines, o.Summary)
+		l, o := importText(t, shop, "o.csv", heading+bad+between+good("2", "B")+"useless\n")
+		lines := strings.Count(bad+between, "\n") + 2
+		last := fmt.Sprintf("%d wrong_number_of_columns", lines+1)
+		codes := o.codes(t)
+		if o.err != nil || o.Lines != int64(lines) || o.Codes["unterminated_quote"] != 1 || codes[0] != "2 unterminated_quote" ||
+			codes[len(codes)-1] != last || !strings.Contains(l.skus(), "shop/2: B") {
+			t.Errorf("%d lines: %+v\n%.300s", lines, o.Summary, codes)
 		}
 	}
 }
@@ -95,6 +100,7 @@ func TestWindow(t *testing.T) {
 		},
 		"kept open by useless lines": {good("1", "A") + "1\n1\n1\n" + good("1", "B"), "shop/1: A B", 0},
 		"closed by useless lines":    {good("1", "A") + "1\n1\n1\n1\n" + good("1", "B"), "shop/1: A", 1},
+		"kept open by its own":       {good("1", "A") + others(2) + "1,B,0,1,2024-05-01 10:00:00,C7,DE\n" + others(3) + good("1", "C"), "shop/1: A C; shop/x0: X X; shop/x1: X X; shop/x2: X", 0},
 		"the same again":             {good("1", "A") + others(4) + good("1", "A"), "shop/1: A; shop/x0: X; shop/x1: X; shop/x2: X; shop/x3: X", 0},
 	}
 	for name, test := range tests {

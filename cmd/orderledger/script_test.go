@@ -1,0 +1,210 @@
+package main
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/orderledger/orderledger/eventstore/pebblestore"
+)
+
+// TestScript runs the scripts in testdata/script against the program, each in a directory of its own. Beside the
+// commands of testscript they have
+//
+//	serve              starts a server in the background, and waits until it answers
+//	stop               stops it, as an interrupt does; it must end well
+//	exits CODE ARG…    runs orderledger, which must end with the exit code
+//	json PATH [VALUE]  what the last command has printed must be JSON, and have the value at a path such as lines.0.sku
+//	let NAME PATH      puts what stands there into a variable
+//	sql FILE QUERY     changes a database
+func TestScript(t *testing.T) {
+	mappings, err := filepath.Abs(filepath.Join("..", "..", "docs", "mappings"))
+	check(t, err)
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("ORDERLEDGER_DATA", filepath.Join(env.WorkDir, "data"))
+			env.Setenv("MAPPINGS", mappings)
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": scriptServe,
+			"stop":  scriptStop,
+			"exits": scriptExits,
+			"json":  scriptJSON,
+			"let":   scriptLet,
+			"sql":   scriptSQL,
+		},
+	})
+}
+
+// scriptServer is the variable that holds the pid of a script's server.
+const scriptServer = "SERVER_PID"
+
+func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: serve")
+	}
+	data := ts.Getenv("ORDERLEDGER_DATA")
+	server := exec.Command("orderledger", "serve", "--data", data, "--listen", "127.0.0.1:0")
+	server.Env = append(os.Environ(), "ORDERLEDGER_LOG_LEVEL=warn")
+	log, err := os.Create(ts.MkAbs("server.log"))
+	ts.Check(err)
+	server.Stderr = log
+	ts.Check(server.Start())
+	exited := make(chan struct{})
+	go func() {
+		_ = server.Wait() // how it has ended stands in its state
+		close(exited)
+	}()
+	ts.Defer(func() {
+		_ = server.Process.Kill() // it may have ended
+		<-exited
+		_ = log.Close()
+		if text := ts.ReadFile(log.Name()); faulty(text) {
+			ts.Fatalf("the server's log has\n%s", text)
+		}
+	})
+	ts.Setenv(scriptServer, strconv.Itoa(server.Process.Pid))
+	scriptAwait(ts, "the server to be ready", func() bool {
+		a, err := pebblestore.Announced(data)
+		if err != nil || a.PID != server.Process.Pid {
+			return false
+		}
+		response, err := http.Get(a.Address + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		ts.Setenv("ADDRESS", a.Address)
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+func scriptAwait(ts *testscript.TestScript, what string, ask func() bool) {
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ask() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			ts.Fatalf("waited for %s in vain", what)
+		}
+	}
+}
+
+func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: stop")
+	}
+	pid, err := strconv.Atoi(ts.Getenv(scriptServer))
+	ts.Check(err)
+	server, err := os.FindProcess(pid)
+	ts.Check(err)
+	ts.Check(server.Signal(os.Interrupt))
+	scriptAwait(ts, "the server to stop", func() bool {
+		_, err := pebblestore.Announced(ts.Getenv("ORDERLEDGER_DATA"))
+		return errors.Is(err, os.ErrNotExist) && server.Signal(os.Signal(nil)) != nil
+	})
+}
+
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: exits CODE ARG…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec("orderledger", args[1:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d\n%s%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
+	switch {
+	case len(args) == 1 && !neg:
+		jsonAt(ts, args[0])
+	case len(args) == 2:
+		if got := jsonAt(ts, args[0]); got == args[1] == neg {
+			ts.Fatalf("%s is %s", args[0], got)
+		}
+	default:
+		ts.Fatalf("usage: [!] json PATH [VALUE]")
+	}
+}
+
+func scriptLet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: let NAME PATH")
+	}
+	ts.Setenv(args[0], jsonAt(ts, args[1]))
+}
+
+// jsonAt returns what stands at a path in the JSON that the last command has printed; strings without quotes.
+func jsonAt(ts *testscript.TestScript, path string) string {
+	var at any
+	text := ts.ReadFile("stdout")
+	if err := json.Unmarshal([]byte(text), &at); err != nil {
+		ts.Fatalf("%v: %s", err, text)
+	}
+	for name := range strings.SplitSeq(path, ".") {
+		switch v := at.(type) {
+		case map[string]any:
+			value, ok := v[name]
+			if !ok {
+				ts.Fatalf("%s: there is no %s in %s", path, name, text)
+			}
+			at = value
+		case []any:
+			if name == "#" {
+				at = len(v)
+				continue
+			}
+			i, err := strconv.Atoi(name)
+			if err != nil || i >= len(v) {
+				ts.Fatalf("%s: there is no %s in %s", path, name, text)
+			}
+			at = v[i]
+		default:
+			ts.Fatalf("%s: there is no %s in %s", path, name, text)
+		}
+	}
+	if s, ok := at.(string); ok {
+		return s
+	}
+	return fmt.Sprint(at)
+}
+
+func scriptSQL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sql FILE QUERY")
+	}
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	result, err := db.Exec(args[1])
+	ts.Check(errors.Join(err, db.Close()))
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		ts.Fatalf("%s has changed nothing: %v", args[1], err)
+	}
+}
