@@ -165,19 +165,22 @@ func (b *builder) term(at string, t term) *builder {
 
 // word requires that the term in a row of order_terms begins with a word, or with the order number that it may mean.
 func (b *builder) word(at, word string) *builder {
-	b.add(at+"business_unit = ").arg(b.unit).add(" AND (").begins(at, word)
+	b.add(at + "business_unit = ").arg(b.unit).add(" AND (")
+	b.begins(at, word)
 	if n := number(word); n != word {
-		b.add(" OR "+at+"kind = ").arg(kindNumber).add(" AND ").begins(at, n)
+		b.add(" OR " + at + "kind = ").arg(kindNumber).add(" AND ")
+		b.begins(at, n)
 	}
 	return b.add(")")
 }
 
 // begins requires that a term begins with a word, or is it where the word is short.
-func (b *builder) begins(at, word string) *builder {
+func (b *builder) begins(at, word string) {
 	if len([]rune(word)) < 3 {
-		return b.add(at + "value = ").arg(word)
+		b.add(at + "value = ").arg(word)
+		return
 	}
-	return b.add(at + "value >= ").arg(word).add(" AND " + at + "value < ").arg(word + "\U0010FFFF")
+	b.add(at + "value >= ").arg(word).add(" AND " + at + "value < ").arg(word + "\U0010FFFF")
 }
 
 // statuses adds a table of the places of the newest orders in each status.

@@ -2,6 +2,7 @@ package readapi_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -51,7 +52,7 @@ func (w *world) serve() string {
 		if err := server.Shutdown(ctx); err != nil {
 			w.t.Errorf("stopping the server: %v", err)
 		}
-		if err := <-done; err != http.ErrServerClosed {
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 			w.t.Errorf("serving: %v", err)
 		}
 	})

@@ -31,8 +31,9 @@ func (c completionCommand) Run(e *environment) error {
 
 // A completion is what may follow the words of a command.
 type completion struct {
-	path  []string
-	words []string
+	path   []string
+	words  []string
+	valued []string // those words that are flags with a value
 }
 
 func completions(n *kong.Node, path []string) []completion {
@@ -45,6 +46,9 @@ func completions(n *kong.Node, path []string) []completion {
 	for _, group := range n.AllFlags(true) {
 		for _, f := range group {
 			c.words = append(c.words, "--"+f.Name)
+			if !f.IsBool() {
+				c.valued = append(c.valued, "--"+f.Name)
+			}
 		}
 	}
 	for _, p := range n.Positional {
@@ -64,8 +68,15 @@ func completions(n *kong.Node, path []string) []completion {
 
 func bashCompletion(all []completion) string {
 	var b strings.Builder
-	b.WriteString("_orderledger() {\n  local path=() word\n  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n" +
-		"    case \"$word\" in -*) ;; *) path+=(\"$word\") ;; esac\n  done\n  local words\n  case \"${path[*]}\" in\n")
+	var valued []string
+	for _, c := range all {
+		valued = append(valued, c.valued...)
+	}
+	slices.Sort(valued)
+	b.WriteString("_orderledger() {\n  local path=() word value=\n  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n" +
+		"    if [ -n \"$value\" ]; then value=; continue; fi\n    case \"$word\" in\n      " +
+		strings.Join(slices.Compact(valued), "|") + ") value=1 ;;\n      -*) ;;\n      *) path+=(\"$word\") ;;\n    esac\n  done\n" +
+		"  local words\n  case \"${path[*]}\" in\n")
 	// The longest path first, so that a command's arguments do not hide it.
 	for _, c := range slices.Backward(all) {
 		pattern := `""`

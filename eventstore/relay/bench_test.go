@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -57,8 +58,11 @@ func BenchmarkRelay(b *testing.B) {
 	<-all
 	b.StopTimer()
 	cancel()
-	<-ended
-	<-ended
+	for range 2 {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			b.Error(err)
+		}
+	}
 	if err := bus.Close(); err != nil {
 		b.Error(err)
 	}
