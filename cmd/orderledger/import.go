@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"slices"
@@ -55,11 +56,11 @@ func (i importCommand) Run(ctx context.Context, e *environment) error {
 	if err == nil {
 		err = rejects.Sync()
 	}
-	err = errors.Join(err, rejects.Close(), target.close())
-	if errors.Is(err, context.Canceled) {
-		e.note("stopped: run the same command again to go on, nothing will be taken in twice")
+	if err = errors.Join(err, rejects.Close(), target.close()); err != nil {
+		e.note("stopped after %d lines. Run the same command again to go on: nothing will be taken in twice.", summary.Lines)
+		return err
 	}
-	return errors.Join(err, i.tell(e, summary, took))
+	return i.tell(e, summary, took)
 }
 
 func (i importCommand) mapping() (*importer.Mapping, error) {
@@ -110,7 +111,8 @@ func (i importCommand) target(ctx context.Context, e *environment) (importTarget
 	if e.Server != "" {
 		return i.serverTarget(e)
 	}
-	n, err := openNode(ctx, nodeConfig{Data: e.Data, Log: e.logger()})
+	log := slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	n, err := openNode(ctx, nodeConfig{Data: e.Data, Log: log})
 	var locked *eventstore.LockedError
 	if errors.As(err, &locked) {
 		if announced, err := pebblestore.Announced(e.Data); err == nil && announced.Address != "" {
@@ -167,20 +169,24 @@ const localSubmitter = "local"
 
 // refusalOf makes a refusal of an error that will be the same for the same order, and leaves others as they are.
 func refusalOf(err error) error {
-	var malformed *domain.Malformed
-	var refused *domain.Refused
-	var reused *commands.KeyReused
-	switch {
-	case errors.As(err, &malformed):
-		return &importer.Refusal{Field: malformed.Field, Code: malformed.Code, Detail: malformed.Detail}
-	case errors.As(err, &refused):
-		return &importer.Refusal{Code: string(refused.Code), Detail: refused.Detail}
-	case errors.As(err, &reused):
-		return &importer.Refusal{Code: "key_reused", Detail: "the ledger has this order already, and it says something else"}
-	case errors.Is(err, eventstore.ErrTooLarge):
-		return &importer.Refusal{Code: "too_large", Detail: "the order is larger than an append may be"}
+	answer := commands.WebError(err)
+	if err == nil || answer == nil || !final(answer.Status) {
+		return err
 	}
-	return err
+	refusal := &importer.Refusal{Code: answer.Code, Detail: answer.Detail}
+	if len(answer.Errors) > 0 {
+		refusal.Field = answer.Errors[0].Location
+	}
+	return refusal
+}
+
+// final reports whether an order that was answered with a status will always be.
+func final(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
 }
 
 // serverTarget submits to a running server.
@@ -202,7 +208,7 @@ func (i importCommand) serverTarget(e *environment) (importTarget, error) {
 			}{s.Details, s.Lines, o.Personal, s.Settled, o.Occurred}
 			header, err := c.write(ctx, "/v1/import/orders", o.Key, nil, body, nil)
 			var p *problem
-			if errors.As(err, &p) && p.Status < 500 && p.Status != http.StatusTooManyRequests {
+			if errors.As(err, &p) && final(p.Status) {
 				refusal := &importer.Refusal{Code: p.Code, Detail: p.Detail}
 				if len(p.Errors) > 0 {
 					refusal.Field = p.Errors[0].Location
