@@ -113,14 +113,8 @@ func (a *api) getStatus(ctx context.Context, in *Freshness) (*statusOutput, erro
 		return nil, err
 	}
 	lags := make(map[uuid.UUID]*LagStatus)
-	if a.Lag != nil {
-		list, err := a.Lag(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range list {
-			lags[l.Ledger] = &LagStatus{Head: l.Head, Events: l.Events, Seconds: l.Age.Seconds(), Parked: l.Parked}
-		}
+	for _, l := range a.lags(ctx) {
+		lags[l.Ledger] = &LagStatus{Head: l.Head, Events: l.Events, Seconds: l.Age.Seconds(), Parked: l.Parked}
 	}
 	out := &statusOutput{Seen: seen, Body: SystemStatus{Sources: make([]SourceStatus, len(sources)), Parked: []ParkedOrder{}}}
 	for i, s := range sources {

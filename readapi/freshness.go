@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -36,8 +38,8 @@ type Seen struct {
 }
 
 func (s Seen) writeTo(h http.Header) {
-	h["Orderledger-Mark"] = s.Mark
-	h["Orderledger-Lag"] = s.Lag
+	h["Orderledger-Mark"] = slices.Clone(s.Mark) // others answer with the same
+	h["Orderledger-Lag"] = slices.Clone(s.Lag)
 }
 
 // freshen waits until the read models show what a request wants to see at least, of one order or of all, and says what
@@ -116,15 +118,20 @@ func (a *api) ask(ctx context.Context) (Seen, error) {
 	for _, s := range sources {
 		seen.Mark = append(seen.Mark, eventstore.Mark{Ledger: s.Ledger, Incarnation: s.Incarnation, Position: s.Passed}.String())
 	}
-	if a.Lag == nil {
-		return seen, nil
-	}
-	lags, err := a.Lag(ctx)
-	if err != nil {
-		return seen, err
-	}
-	for _, l := range lags {
+	for _, l := range a.lags(ctx) {
 		seen.Lag = append(seen.Lag, strconv.Itoa(l.Events)+";"+strconv.FormatFloat(l.Age.Seconds(), 'f', 3, 64))
 	}
 	return seen, nil
+}
+
+// lags are how far the read models are behind, where that is known: reads go on while a ledger cannot be asked.
+func (a *api) lags(ctx context.Context) []projections.Lag {
+	if a.Lag == nil {
+		return nil
+	}
+	lags, err := a.Lag(ctx)
+	if err != nil && ctx.Err() == nil {
+		a.Logger.WarnContext(ctx, "the lag is not known", slog.Any("error", err))
+	}
+	return lags
 }

@@ -1,6 +1,8 @@
 package readapi_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/orderledger/orderledger/domain"
+	"github.com/orderledger/orderledger/projections"
 	"github.com/orderledger/orderledger/readapi"
 )
 
@@ -192,6 +195,20 @@ func TestStatus(t *testing.T) {
 	src := s.Sources[0]
 	if src.Ledger != w.id || src.Lanes != 64 || src.Passed != 3 || src.Newest != 3 || src.Lag.Head != 6 || src.Lag.Events != 3 || src.Lag.Seconds < 0 || src.Lag.Parked != 0 {
 		t.Errorf("%+v %+v", src, src.Lag)
+	}
+}
+
+// Reads go on while the ledger cannot be asked how far it is.
+func TestReadsWithoutLag(t *testing.T) {
+	w := newWorld(t, func(c *readapi.Config) {
+		c.Lag = func(context.Context) ([]projections.Lag, error) { return nil, errors.New("the ledger is away") }
+	})
+	id, _ := w.submit("a")
+	if rec := w.get("/v1/orders/" + id.String()); rec.Code != 200 || rec.Header().Get("Orderledger-Lag") != "" || rec.Header().Get("Orderledger-Mark") == "" {
+		t.Errorf("%d %v", rec.Code, rec.Header())
+	}
+	if s := read[readapi.SystemStatus](w, "/v1/status"); s.Sources[0].Lag != nil || !strings.Contains(w.log.String(), "the ledger is away") {
+		t.Errorf("%+v; log: %s", s, w.log)
 	}
 }
 

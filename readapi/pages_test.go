@@ -196,6 +196,11 @@ func TestOrderPageInTrouble(t *testing.T) {
 	shows(t, p, ".walk .now .name", "Routed")
 	shows(t, p, ".lead .status", "On hold")
 
+	p = page("no site left", "web", domain.StartFulfilment{Fulfilment: "f1"},
+		domain.ReportFailure{Fulfilment: "f1", Reason: domain.Reason{Code: "fire"}}, domain.ReportFailure{Fulfilment: "f2", Reason: domain.Reason{Code: "flood"}})
+	shows(t, p, ".lead .status", "On hold")
+	shows(t, p, ".walk .now .name", "Accepted")
+
 	p = page("cancelled", "web", domain.StartFulfilment{Fulfilment: "f1"}, domain.Cancel{Reason: domain.Reason{Code: "changed_mind"}})
 	shows(t, p, ".note.end", "Cancelled: Changed mind.")
 	shows(t, p, ".walk .last .name", "In fulfilment")

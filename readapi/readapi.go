@@ -26,6 +26,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/internal/web"
 	"github.com/orderledger/orderledger/projections"
@@ -85,6 +87,8 @@ func Register(s *web.Server, cfg Config) {
 	get(s, "get-history", "/v1/history/orders/{id}", "Every step of an order", a.getHistory)
 	get(s, "get-state", "/v1/history/orders/{id}/state", "An order as it was", a.getState)
 	get(s, "get-diff", "/v1/history/orders/{id}/diff", "What changed between two moments", a.getDiff)
+
+	s.API().OpenAPI().Paths["/v1/orders/{id}"].Get.Responses["304"] = &huma.Response{Description: "The order is still one of those in If-None-Match"}
 
 	r := s.Scoped()
 	r.Get("/", a.overviewPage)

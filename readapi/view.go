@@ -58,8 +58,8 @@ func (Order) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 // An OrderLine is a line and what became of it.
 type OrderLine struct {
 	domain.OrderLine
-	Shipped   domain.Decimal `json:"shipped,omitzero"`
-	Delivered domain.Decimal `json:"delivered,omitzero"`
+	Shipped   domain.Decimal `json:"shipped"`
+	Delivered domain.Decimal `json:"delivered"`
 	Display   string         `json:"display,omitempty" doc:"What the uncancelled quantity costs before adjustments and taxes, as people write it"`
 }
 

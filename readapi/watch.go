@@ -35,7 +35,7 @@ func (a *api) watchOrder(ctx context.Context, in *watchInput) (answer, error) {
 			return nil, err
 		}
 		if p.source == row.Source { // of another ledger's events, those of this one are no continuation
-			from = p.revision
+			from = p.revision + 1
 		}
 	}
 	return reply(a, &in.LiveInput, a.orderFeed(row, from), seen), nil
