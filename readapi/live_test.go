@@ -289,7 +289,7 @@ func TestLongPollWaits(t *testing.T) {
 		"/v1/notifications?wait=1h",
 	} {
 		rec, done := w.background(path)
-		<-rec.lingers
+		rec.waitUntilItLingers(t, done)
 		w.do("main", id, domain.PlaceHold{Reason: domain.Reason{Code: fmt.Sprint("test-", i)}})
 		<-done
 		if rec.Code != 200 || !strings.Contains(rec.Body.String(), `"code":"held"`) {
@@ -303,7 +303,7 @@ func TestLongPollAnswersWithAllThatComes(t *testing.T) {
 	w := newWorld(t)
 	w.submit("a")
 	rec, done := w.background("/v1/notifications?wait=1h")
-	<-rec.lingers
+	rec.waitUntilItLingers(t, done)
 	w.submit("b")
 	<-done
 	var n readapi.Notifications

@@ -131,7 +131,7 @@ func TestWaitForAChange(t *testing.T) {
 		t.Errorf("without a condition: %d", rec.Code)
 	}
 	rec, done := w.background(path+"?wait=30s", `If-None-Match: "0-2"`)
-	<-rec.lingers
+	rec.waitUntilItLingers(t, done)
 	w.do("main", id, domain.StartFulfilment{Fulfilment: "f1"})
 	<-done
 	if rec.Code != 200 || rec.Header().Get("ETag") != `"0-3"` || !strings.Contains(rec.Body.String(), `"status":"in_fulfilment"`) {
@@ -152,6 +152,16 @@ type recorder struct {
 func (r *recorder) SetWriteDeadline(time.Time) error {
 	close(r.lingers)
 	return nil
+}
+
+// waitUntilItLingers returns when the request has begun to wait. One that is answered without has failed.
+func (r *recorder) waitUntilItLingers(t *testing.T, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-r.lingers:
+	case <-done:
+		t.Fatalf("answered at once: %d %s", r.Code, r.Body)
+	}
 }
 
 // background sends a request and goes on; done is closed when it has been answered.
