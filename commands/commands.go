@@ -26,6 +26,7 @@ import (
 	"io"
 	"log/slog"
 	randv2 "math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/orderledger/orderledger/domain"
@@ -53,12 +54,17 @@ type Config struct {
 	Logger *slog.Logger     // nil: slog.Default
 }
 
-// A Handler takes commands for one ledger.
+// A Handler takes commands for one ledger. No other may seal with its keys.
 type Handler struct {
 	cfg    Config
 	store  eventstore.Store
 	ledger eventstore.Identity
 	keys   *keyring.Keyring
+
+	// erasing keeps an order from being stored under a key that is destroyed. It is held for reading from the moment
+	// when personal data is sealed until its append has ended, and for writing while an erasure names keys, records
+	// them and destroys them. So an order is either in the ledger before the erasure, or has a key that it spares.
+	erasing sync.RWMutex
 }
 
 // NewHandler returns a Handler. It reads the ledger's identity.
@@ -160,6 +166,10 @@ func (h *Handler) attempt(ctx context.Context, r request, digest domain.Digest) 
 	if err != nil {
 		return Result{}, err
 	}
+	if !r.personal.IsZero() {
+		h.erasing.RLock()
+		defer h.erasing.RUnlock()
+	}
 	sealed, err := h.seal(step, r.personal)
 	if err != nil {
 		return Result{}, err
@@ -231,7 +241,8 @@ func (h *Handler) policy(ctx context.Context, step *Step) (domain.Policy, error)
 	return policy, nil
 }
 
-// seal encrypts what a command says about people. A command that is sure to be refused makes no key.
+// seal encrypts what a command says about people. A command that is sure to be refused makes no key. It is called with
+// erasing held for reading.
 func (h *Handler) seal(step *Step, personal domain.Personal) (domain.Sealed, error) {
 	subject := step.Subject()
 	if personal.IsZero() || subject == "" {

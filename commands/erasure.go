@@ -130,6 +130,8 @@ func (h *Handler) erase(ctx context.Context, e Erasure, digest domain.Digest, su
 		}
 		expected = eventstore.At(r.Revision)
 	}
+	h.erasing.Lock()
+	defer h.erasing.Unlock()
 	names := h.keys.Names(subject)
 	event, err := erasureEvent(e, digest, id, names, h.cfg.Now())
 	if err != nil {
@@ -168,6 +170,8 @@ func (h *Handler) eraseAgain(e Erasure, digest domain.Digest, r eventstore.Recor
 	if err != nil {
 		return Erased{}, err
 	}
+	h.erasing.Lock()
+	defer h.erasing.Unlock()
 	_, err = h.keys.Destroy(names...)
 	return Erased{Keys: len(names), Mark: mark, Repeated: true}, err
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -242,6 +243,62 @@ func TestErasuresAtOnce(t *testing.T) {
 		if keys[i] != keys[i+1] {
 			t.Errorf("a repeated erasure answered %s and %s", keys[i], keys[i+1])
 		}
+	}
+}
+
+// TestErasureWaitsForOrders has an erasure come while an order of the same buyer, sealed already, is not in the ledger
+// yet, and an order come while an erasure destroys the key.
+func TestErasureWaitsForOrders(t *testing.T) {
+	const wait = 100 * time.Millisecond // longer than an act in memory takes
+	store := &meddled{Store: openLedger(t)}
+	s := serve(t, store, openKeys(t), nil)
+	var once sync.Once
+	var other sync.WaitGroup
+	// meanwhile has one request come during the append of another kind of event, and that append last until the
+	// request is answered, or waits.
+	meanwhile := func(during func(eventType string) bool, request func()) {
+		once = sync.Once{}
+		store.append = func(_ context.Context, events []eventstore.Event, do func() (eventstore.Appended, error)) (eventstore.Appended, error) {
+			if during(events[0].Type) {
+				once.Do(func() {
+					answered := make(chan struct{})
+					other.Go(func() { defer close(answered); request() })
+					select {
+					case <-answered:
+						t.Error("the other request did not wait")
+					case <-time.After(wait):
+					}
+				})
+			}
+			return do()
+		}
+	}
+	erasing := func(eventType string) bool { return eventType == commands.ErasureType }
+
+	meanwhile(func(eventType string) bool { return !erasing(eventType) }, func() {
+		if r := s.post("/v1/erasures", "e1", erasureOfC1); r.status != http.StatusOK || r.body != "{\"keys\":1}\n" {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	})
+	first := s.submit("1", secret)
+	other.Wait()
+	if _, ok := s.keys.Key(s.keyOf(first)); ok {
+		t.Error("the erasure spared an order that was before it")
+	}
+	if events := s.stored(); events[len(events)-1].Stream != commands.ErasureStream {
+		t.Error("an order was appended after the erasure of its key")
+	}
+
+	s.submit("2", secret) // makes a key
+	meanwhile(erasing, func() { s.submit("3", secret) })
+	if r := s.post("/v1/erasures", "e2", erasureOfC1); r.status != http.StatusOK {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	other.Wait()
+	third := s.stored()
+	id := strings.TrimPrefix(third[len(third)-1].Stream, domain.StreamPrefix)
+	if _, ok := s.keys.Key(s.keyOf(id)); !ok {
+		t.Error("an order was sealed with a key that was being destroyed")
 	}
 }
 

@@ -249,6 +249,9 @@ func TestSizes(t *testing.T) {
 	if stored := s.stored(); len(stored) != 0 {
 		t.Errorf("%d events were stored", len(stored))
 	}
+	if r := s.post("/v1/orders", "indented", strings.Repeat(" ", 2<<20-len(plain))+plain); r.status != http.StatusCreated {
+		t.Errorf("an order in a body of 2 MiB, most of it white space: %d %s", r.status, r.body)
+	}
 	if r := s.post("/v1/orders", "most", lines(domain.MaxLines, line)); r.status != http.StatusCreated {
 		t.Errorf("an order of as many lines as there may be: %d %s", r.status, r.body)
 	}

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 
@@ -24,6 +25,13 @@ func Register(s *web.Server, h *Handler, active *rules.Active) {
 	if active != nil {
 		r.rules(active)
 	}
+	s.Router().Get("/transitions", serveTransitions)
+}
+
+// serveTransitions answers the table of what every command does in every state.
+func serveTransitions(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, domain.Transitions)
 }
 
 // routes are the write side of one server.
@@ -176,7 +184,8 @@ type route struct {
 	optional                       bool   // the body may be left out
 }
 
-// maxOrder is the largest body in bytes of a submission. What it leads to must still fit into one append.
+// maxOrder is the largest body in bytes of a command on an order. It is twice an append, because what an indented body
+// with escapes says is stored without both; what it leads to must still fit into one append.
 const maxOrder = 2 << 20
 
 // operation makes the operation of a route. Its schema serves the documentation alone: the strict decoder and the

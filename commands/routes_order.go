@@ -115,7 +115,7 @@ func (r *routes) orders() {
 
 	changeOrder(r, route{
 		id: "hold-order", path: "/v1/orders/{id}/hold", summary: "Keep an order from going on",
-		description: "Several holds may be open; each is released by itself. Nothing happens by itself at the day that until names.",
+		description: "Several holds may be open; each is released by itself. Nothing happens by itself at the day that until names. The role tells people who is to release the hold; it is not enforced until there is authentication.",
 		example:     `{"reason":{"code":"credit_check","text":"first order above the limit"},"role":"credit"}`,
 	}, func(b domain.PlaceHold) ask { return ask{do: b} })
 

@@ -66,9 +66,6 @@ type activationAnswer struct {
 	}
 }
 
-// maxRules is the largest text of a rule set in bytes.
-const maxRules = 256 << 10
-
 // rules registers the routes of the rules.
 func (r *routes) rules(active *rules.Active) {
 	huma.Register(r.api, huma.Operation{
@@ -89,7 +86,7 @@ func (r *routes) rules(active *rules.Active) {
 		Description: "The text is a YAML file with decision tables. It is stored in the ledger and in force for every decision that begins after the answer, " +
 			"on this server at once and on others a moment later. A text that is no rule set is refused with all its errors, and the rules in force stay. " +
 			"The text that is in force already is not stored again.",
-		MaxBodyBytes: maxRules, BodyReadTimeout: 5 * time.Second,
+		MaxBodyBytes: rules.MaxText, BodyReadTimeout: 5 * time.Second,
 		Errors: []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
 			http.StatusTooManyRequests, http.StatusServiceUnavailable},
 	}, func(ctx context.Context, in *activationRequest) (*activationAnswer, error) {

@@ -367,6 +367,13 @@ func TestLedgerErrors(t *testing.T) {
 }
 
 // TestOpenAPI compares the routes of the document with a golden file.
+func TestTransitions(t *testing.T) {
+	r := newServer(t).send(http.MethodGet, "/transitions", nil)
+	if r.status != http.StatusOK || r.body != domain.Transitions || !strings.Contains(r.body, "order.submitted.v1") {
+		t.Errorf("%d %.200s", r.status, r.body)
+	}
+}
+
 func TestOpenAPI(t *testing.T) {
 	s := newServer(t)
 	active := newRules(t, s.store)

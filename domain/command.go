@@ -61,7 +61,8 @@ type LineChange struct {
 	Price     *Price   `json:"price,omitempty"`
 }
 
-// PlaceHold keeps the order from going on. Its action is called hold.
+// PlaceHold keeps the order from going on. Its action is called hold. The role is for people and is not enforced: see
+// [Hold].
 type PlaceHold struct {
 	Reason Reason `json:"reason"`
 	Role   string `json:"role,omitempty"`

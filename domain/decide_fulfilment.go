@@ -80,7 +80,6 @@ func (d *decider) confirm(a Confirm) error {
 		d.emit(&FulfilmentFailed{Fulfilment: f.ID, Reason: a.Reason})
 		return d.place()
 	}
-	cancelled := &Cancelled{Reason: Reason{Code: "cancelled_by_site"}}
 	for _, l := range a.Lines {
 		p := f.part(l.Line)
 		if p == nil {
@@ -90,16 +89,25 @@ func (d *decider) confirm(a Confirm) error {
 		if rest := less(p.Quantity, p.Shipped); err != nil || rest.Less(answered) {
 			return refuse(CodeOverConfirmation, "line %s: the answer is for %v, and %v are left", l.Line, answered, rest)
 		}
-		if l.Cancelled.Sign() > 0 {
-			cancelled.Lines = append(cancelled.Lines, LineQuantity{l.Line, l.Cancelled})
-			cancelled.Taken = append(cancelled.Taken, PartQuantity{f.ID, l.Line, l.Cancelled})
-		}
 	}
-	d.emit(&Confirmed{Fulfilment: f.ID, Confirmation: a.Confirmation})
-	if len(cancelled.Lines) > 0 {
+	e := &Confirmed{Fulfilment: f.ID, Confirmation: a.Confirmation}
+	d.emit(e)
+	if cancelled := e.cancels(); len(cancelled.Lines) > 0 {
 		return d.cancelled(cancelled)
 	}
 	return nil
+}
+
+// cancels is what follows from an answer by which a site cancels some of its lines.
+func (e *Confirmed) cancels() *Cancelled {
+	c := &Cancelled{Reason: Reason{Code: "cancelled_by_site"}}
+	for _, l := range e.Confirmation.Lines {
+		if l.Cancelled.Sign() > 0 {
+			c.Lines = append(c.Lines, LineQuantity{l.Line, l.Cancelled})
+			c.Taken = append(c.Taken, PartQuantity{e.Fulfilment, l.Line, l.Cancelled})
+		}
+	}
+	return c
 }
 
 // answered is the quantity that a site's answer accounts for.
@@ -178,6 +186,18 @@ func (f *Fulfilment) rest(of func(Part) Decimal) []LineQuantity {
 	return rest
 }
 
+// left lists what is still under way of a shipment.
+func (f *Fulfilment) left(s Shipment) []LineQuantity {
+	var left []LineQuantity
+	underWay := f.underWay(s)
+	for _, q := range s.Lines {
+		if n := underWay[q.Line]; n.Sign() > 0 {
+			left = append(left, LineQuantity{q.Line, n})
+		}
+	}
+	return left
+}
+
 // nextShipment is an id for a shipment to which its site gave none: s1, s2, …, passing over what sites have taken.
 func (o Order) nextShipment() string {
 	n := 1
@@ -223,7 +243,10 @@ func (d *decider) deliver(a Deliver) error {
 			return refuse(CodeUnknownShipment, "fulfilment %s has no shipment %s", f.ID, a.Shipment)
 		}
 		if len(lines) == 0 {
-			lines = f.Shipments[i].Lines
+			lines = f.left(f.Shipments[i])
+			if len(lines) == 0 {
+				return refuse(CodeAlreadyDelivered, "all that shipment %s held has been delivered", a.Shipment)
+			}
 		}
 		shipment := f.underWay(f.Shipments[i])
 		for _, q := range lines {

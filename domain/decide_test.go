@@ -284,6 +284,9 @@ func wantConsistent(t rapid.TB, o domain.Order) {
 		if rat(l.Returned).Cmp(had) > 0 {
 			t.Fatalf("line %s: %v came back of %v", l.ID, l.Returned, had)
 		}
+		if l.Promised != "" && (l.FirstPromised == "" || allocated.Cmp(active) < 0 || !promisedInFull(o, l.ID)) {
+			t.Fatalf("line %s is promised for %s, and some of it is not", l.ID, l.Promised)
+		}
 		if rat(o.Allocated(l.ID)).Cmp(&allocated) != 0 || rat(o.Shipped(l.ID)).Cmp(&shipped) != 0 || rat(o.Delivered(l.ID)).Cmp(&delivered) != 0 {
 			t.Fatalf("line %s: the sums are wrong", l.ID)
 		}
@@ -344,6 +347,65 @@ func wantConsistent(t rapid.TB, o domain.Order) {
 			t.Fatalf("the order is to be delivered at once by %d sites", live)
 		}
 	}
+}
+
+// An answer that cancels some of a line and promises the rest is two events. The promise stands after the first.
+func TestPromiseStandsWhileSiteCancels(t *testing.T) {
+	answer := func(outcome domain.Outcome, promised, cancelled string) domain.Confirm {
+		return domain.Confirm{Fulfilment: "f1", Confirmation: domain.Confirmation{
+			Outcome: outcome, Reason: because("no_material"), Lines: []domain.LineConfirmation{{
+				Line: "1", Cancelled: num(cancelled),
+				Promises: []domain.Promise{{Quantity: num(promised), Kind: "ship", Date: *onDay("2026-03-12")}},
+			}},
+		}}
+	}
+	o := going(t, after(t, order(article("lens", "10"))), answer(domain.Accepts, "10", "0"))
+	for _, test := range []struct {
+		do   domain.Confirm
+		want string
+	}{
+		{answer(domain.AcceptsWithChanges, "8", "2"), "2026-03-12"},
+		{answer(domain.AcceptsWithChanges, "7", "2"), ""},
+		{domain.Confirm{Fulfilment: "f1", Confirmation: domain.Confirmation{Outcome: domain.Refuses, Reason: because("no_material")}}, ""},
+	} {
+		events, err := domain.Decide(o, asked(o, test.do), domaintest.Policy{}, now)
+		if err != nil || len(events) < 2 {
+			t.Fatal(typesOf(events), err)
+		}
+		next := o
+		for _, e := range events {
+			next = domain.Evolve(next, e)
+			if l := next.Lines[0]; l.Promised != test.want || l.FirstPromised != "2026-03-12" {
+				t.Errorf("after %s the line is promised for %q, at first for %q", e.Type(), l.Promised, l.FirstPromised)
+			}
+		}
+	}
+}
+
+// promisedInFull reports whether the sites have promised all that they have left to ship of a line.
+func promisedInFull(o domain.Order, line string) bool {
+	for _, f := range o.Fulfilments {
+		for _, p := range f.Parts {
+			rest := new(big.Rat).Sub(rat(p.Quantity), rat(p.Shipped))
+			if p.Line != line || rest.Sign() == 0 {
+				continue
+			}
+			if f.Confirmation == nil {
+				return false
+			}
+			for _, l := range f.Confirmation.Lines {
+				for _, q := range l.Promises {
+					if l.Line == line && l.Backordered.IsZero() {
+						rest.Sub(rest, rat(q.Quantity))
+					}
+				}
+			}
+			if rest.Sign() > 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // wantNoSpill checks that nothing was appended in place to the slices within v, a clone: whoever appends to them

@@ -37,6 +37,7 @@ func Evolve(o Order, e Event) Order {
 		o.shipped(e)
 	case *Delivered:
 		o.change(e.Fulfilment, func(f *Fulfilment) { f.delivered(e) })
+		o.promise(linesOf(e.Lines))
 	case *Cancelled:
 		o.cancelled(e)
 	case *Returned:
@@ -78,6 +79,7 @@ func (o *Order) submitted(e *Submitted) {
 }
 
 func (o *Order) amended(e *Amended) {
+	o.void(e.Lines)
 	o.Lines = slices.Clone(o.Lines)
 	for _, change := range e.Lines {
 		l := o.Line(change.Line)
@@ -125,73 +127,164 @@ func (o *Order) routed(e *Routed) {
 	}
 }
 
-// ended leaves a fulfilment only what it has shipped. What was promised of the rest is void.
+// ended leaves a fulfilment only what it has shipped.
 func (o *Order) ended(id string, phase Phase, reason Reason) {
-	o.Lines = slices.Clone(o.Lines)
+	var lines []string
 	o.change(id, func(f *Fulfilment) {
 		f.Phase, f.Reason = phase, reason
+		lines = f.lines()
 		for i := range f.Parts {
-			p := &f.Parts[i]
-			if l := o.Line(p.Line); l != nil && p.Shipped.Less(p.Quantity) {
-				l.Promised = ""
-			}
-			p.Quantity = p.Shipped
+			f.Parts[i].Quantity = f.Parts[i].Shipped
 		}
 		f.Parts = slices.DeleteFunc(f.Parts, func(p Part) bool { return p.Quantity.IsZero() })
 	})
+	o.promise(lines)
 }
 
 func (o *Order) confirmed(e *Confirmed) {
+	var lines []string
 	o.change(e.Fulfilment, func(f *Fulfilment) {
-		confirmation := e.Confirmation
-		f.Confirmation = &confirmation
+		lines = f.lines()
+		f.confirmed(e.Confirmation)
 		if f.Phase == PhaseRouted && e.Confirmation.Outcome != Refuses {
 			f.Phase = PhaseConfirmed
 		}
 	})
+	// What the site cancels is taken from it by the event that follows. Until then, too, it need not be promised.
+	after := *o
+	after.cancelled(e.cancels())
+	after.promise(lines)
 	o.Lines = slices.Clone(o.Lines)
-	for i := range e.Confirmation.Lines {
-		c := &e.Confirmation.Lines[i]
-		l := o.Line(c.Line)
-		if l == nil {
-			continue
-		}
-		l.Promised = o.promised(l, e.Fulfilment, c)
-		if l.FirstPromised == "" {
-			l.FirstPromised = l.Promised
-		}
+	for i := range o.Lines {
+		l := &after.Lines[i]
+		o.Lines[i].Promised, o.Lines[i].FirstPromised = l.Promised, l.FirstPromised
 	}
 }
 
-// promised is the day on which a line will be there in full, after a site's answer: the latest of what the sites that
-// share the line have promised. It is empty where the answer leaves some of it open, or another promise is void.
-func (o *Order) promised(l *OrderLine, fulfilment string, c *LineConfirmation) string {
-	if c.Backordered.Sign() > 0 || len(c.Promises) == 0 {
-		return ""
-	}
-	day := c.lastDay()
-	for i := range o.Fulfilments {
-		f := &o.Fulfilments[i]
-		p := f.part(l.ID)
-		if f.ID == fulfilment || p == nil || !p.Shipped.Less(p.Quantity) || f.Confirmation == nil || l.Promised == "" {
-			continue
-		}
-		for j := range f.Confirmation.Lines {
-			if other := &f.Confirmation.Lines[j]; other.Line == l.ID {
-				day = max(day, other.lastDay())
+// confirmed keeps a site's answer, and what the site said earlier of lines that the answer does not name. A refusal
+// leaves nothing of that.
+func (f *Fulfilment) confirmed(c Confirmation) {
+	if f.Confirmation != nil && c.Outcome != Refuses {
+		named := c.Lines
+		c.Lines = slices.Clone(f.Confirmation.Lines)
+		for _, l := range named {
+			if old := c.line(l.Line); old != nil {
+				*old = l
+			} else {
+				c.Lines = append(c.Lines, l)
 			}
 		}
 	}
-	return day
+	f.Confirmation = &c
 }
 
-// lastDay is the day on which the last of a line's promised quantities is due.
-func (c *LineConfirmation) lastDay() string {
+// void forgets what sites have promised of lines that the buyer changes.
+func (o *Order) void(changes []LineChange) {
+	o.Fulfilments = slices.Clone(o.Fulfilments)
+	for i := range o.Fulfilments {
+		f := &o.Fulfilments[i]
+		if f.Confirmation == nil {
+			continue
+		}
+		c := *f.Confirmation
+		c.Lines = slices.Clone(c.Lines)
+		for _, change := range changes {
+			if l := c.line(change.Line); l != nil {
+				l.Promises = nil
+			}
+		}
+		f.Confirmation = &c
+	}
+}
+
+// promise derives what is promised of lines from the rest of the order.
+func (o *Order) promise(lines []string) {
+	cloned := false
+	for _, id := range lines {
+		l := o.Line(id)
+		if l == nil {
+			continue
+		}
+		day := o.promised(l)
+		if day == l.Promised {
+			continue
+		}
+		if !cloned {
+			o.Lines, cloned = slices.Clone(o.Lines), true
+			l = o.Line(id)
+		}
+		l.Promised = day
+		if l.FirstPromised == "" {
+			l.FirstPromised = day
+		}
+	}
+}
+
+func linesOf(quantities []LineQuantity) []string {
+	lines := make([]string, len(quantities))
+	for i, q := range quantities {
+		lines[i] = q.Line
+	}
+	return lines
+}
+
+// lines are those of which the fulfilment has a share.
+func (f *Fulfilment) lines() []string {
+	lines := make([]string, len(f.Parts))
+	for i, p := range f.Parts {
+		lines[i] = p.Line
+	}
+	return lines
+}
+
+// promised is what [OrderLine.Promised] says of a line.
+func (o *Order) promised(l *OrderLine) string {
+	if o.Allocated(l.ID).Less(l.Active()) {
+		return ""
+	}
 	var last string
-	for _, p := range c.Promises {
-		last = max(last, p.Date.Day)
+	live := false
+	for i := range o.Fulfilments {
+		f := &o.Fulfilments[i]
+		p := f.part(l.ID)
+		if p == nil || !p.Delivered.Less(p.Quantity) {
+			continue
+		}
+		day := f.due(p)
+		if p.Shipped.Less(p.Quantity) {
+			live = true
+			if day == "" {
+				return ""
+			}
+		}
+		last = max(last, day)
+	}
+	if !live {
+		return l.Promised
 	}
 	return last
+}
+
+// due is the day on which a site has promised the last of what it has left to ship of a part. It is empty unless its
+// newest answer promises all of that.
+func (f *Fulfilment) due(p *Part) string {
+	if f.Confirmation == nil {
+		return ""
+	}
+	c := f.Confirmation.line(p.Line)
+	if c == nil || c.Backordered.Sign() > 0 {
+		return ""
+	}
+	var day string
+	var promised Decimal
+	for _, q := range c.Promises {
+		promised = plus(promised, q.Quantity)
+		day = max(day, q.Date.Day)
+	}
+	if promised.Less(less(p.Quantity, p.Shipped)) {
+		return ""
+	}
+	return day
 }
 
 func (o *Order) shipped(e *Shipped) {
@@ -202,6 +295,7 @@ func (o *Order) shipped(e *Shipped) {
 			f.Phase = PhaseStarted
 		}
 	})
+	o.promise(linesOf(e.Shipment.Lines))
 }
 
 // delivered notes what has arrived. What names no shipment is taken to come from the oldest one under way.
@@ -233,6 +327,7 @@ func (o *Order) cancelled(e *Cancelled) {
 	}
 	o.take(e.Taken)
 	o.Totals, o.Reason = e.Totals, e.Reason
+	o.promise(linesOf(e.Lines))
 }
 
 // take lowers what sites have to fulfil.

@@ -1,5 +1,34 @@
 package domain
 
+import "strings"
+
+// Money writes an amount for people: 1 249.50 EUR. It is rounded half to even to the currency's minor unit, or exact
+// where the currency is not known. The spaces, one of which stands between every three digits before the point, do not
+// break.
+func Money(amount Decimal, currency string) string {
+	digits, ok := MinorUnits(currency)
+	if !ok {
+		digits = amount.Scale()
+	}
+	const space = "\u00a0"
+	whole, fraction, fractional := strings.Cut(amount.Fixed(digits), ".")
+	var b strings.Builder
+	if strings.HasPrefix(whole, "-") {
+		b.WriteByte('-')
+		whole = whole[1:]
+	}
+	for i, digit := range whole {
+		if i > 0 && (len(whole)-i)%3 == 0 {
+			b.WriteString(space)
+		}
+		b.WriteRune(digit)
+	}
+	if fractional {
+		b.WriteString("." + fraction)
+	}
+	return b.String() + space + currency
+}
+
 // AmountOf is what a line costs before allowances, charges and taxes: price × quantity ÷ base quantity, exact.
 func (p Price) AmountOf(quantity Decimal) (Decimal, error) {
 	amount, err := p.Amount.Mul(quantity)

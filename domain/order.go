@@ -45,8 +45,13 @@ type OrderLine struct {
 	Line
 	Cancelled     Decimal `json:"cancelled,omitzero"`
 	Returned      Decimal `json:"returned,omitzero"`
-	FirstPromised string  `json:"first_promised,omitempty"` // day on which a site first said the line would be there in full
-	Promised      string  `json:"promised,omitempty"`       // what is promised now; empty while nothing is
+	FirstPromised string  `json:"first_promised,omitempty"` // the first day that Promised has named
+
+	// Promised is the day on which all that has not arrived is promised, the latest that a site has named. It is empty
+	// unless the whole line has sites, and each site that has some of it left to ship has, in its newest answer, promised
+	// all of that and put nothing of it on backorder. What a site has shipped keeps its day until it has arrived. An
+	// amendment of the line voids all promises of it. Once nothing is left to ship, Promised stays as it is.
+	Promised string `json:"promised,omitempty"`
 }
 
 // Active is the quantity that is still wanted, fulfilled or not.
@@ -58,8 +63,8 @@ type Fulfilment struct {
 	Site         string        `json:"site"`
 	Phase        Phase         `json:"phase"`
 	Parts        []Part        `json:"parts,omitempty"`
-	Decision     Decision      `json:"decision,omitzero"` // why this site
-	Confirmation *Confirmation `json:"confirmation,omitempty"`
+	Decision     Decision      `json:"decision,omitzero"`      // why this site
+	Confirmation *Confirmation `json:"confirmation,omitempty"` // the newest answer; of lines that it did not name, the one before; without promises that are void
 	Shipments    []Shipment    `json:"shipments,omitempty"`
 	Arrived      []Arrival     `json:"arrived,omitempty"`
 	Reason       Reason        `json:"reason,omitzero"` // why it ended early
@@ -93,15 +98,20 @@ func (f Fulfilment) Live() bool {
 // part returns the share of a line, or nil.
 func (f *Fulfilment) part(line string) *Part {
 	// Sites are given lines in their order, so a line stands at its number or, where lines are missing, before it.
-	guess := min(lineIndex(line), len(f.Parts)-1)
+	return ofLine(f.Parts, line, func(p *Part) string { return p.Line })
+}
+
+// ofLine returns what a list says of a line, or nil. It finds that at once where the list is in the order of the lines.
+func ofLine[T any](list []T, line string, of func(*T) string) *T {
+	guess := min(lineIndex(line), len(list)-1)
 	for i := guess; i >= 0; i-- {
-		if f.Parts[i].Line == line {
-			return &f.Parts[i]
+		if of(&list[i]) == line {
+			return &list[i]
 		}
 	}
-	for i := max(guess+1, 0); i < len(f.Parts); i++ {
-		if f.Parts[i].Line == line {
-			return &f.Parts[i]
+	for i := max(guess+1, 0); i < len(list); i++ {
+		if of(&list[i]) == line {
+			return &list[i]
 		}
 	}
 	return nil
@@ -146,11 +156,12 @@ func (f *Fulfilment) underWay(s Shipment) map[string]Decimal {
 	return rest
 }
 
-// A Hold keeps an order from going on until somebody releases it.
+// A Hold keeps an order from going on until somebody releases it. Its role tells people whose decision that is; the
+// ledger does not enforce it, for it does not know who somebody is until there is authentication.
 type Hold struct {
 	ID     string `json:"id"` // h1, h2, …
 	Reason Reason `json:"reason"`
-	Role   string `json:"role,omitempty"` // who may release it; empty: whoever may change the order
+	Role   string `json:"role,omitempty"` // who is to release it, not enforced; empty: whoever may change the order
 	Until  Date   `json:"until,omitzero"` // when it is to be looked at again; nothing happens by itself
 }
 
@@ -160,6 +171,11 @@ type Confirmation struct {
 	Reference string             `json:"reference,omitempty"` // the site's own number
 	Lines     []LineConfirmation `json:"lines,omitempty"`
 	Reason    Reason             `json:"reason,omitzero"`
+}
+
+// line returns the answer for a line, or nil.
+func (c *Confirmation) line(id string) *LineConfirmation {
+	return ofLine(c.Lines, id, func(l *LineConfirmation) string { return l.Line })
 }
 
 // An Outcome is what a site says to a fulfilment.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -52,7 +53,7 @@ func (p Person) IsZero() bool {
 	return p.Name == "" && p.Contact == "" && len(p.Street) == 0 && p.PostalCode == "" && p.City == "" && p.Email == "" && p.Phone == ""
 }
 
-// Overlay returns p with everything that newer says put in its place.
+// Overlay returns p with everything that newer says put in its place, of the lines one by one.
 func (p Personal) Overlay(newer Personal) Personal {
 	over := func(old *Person, by Person) {
 		if !by.IsZero() {
@@ -67,8 +68,13 @@ func (p Personal) Overlay(newer Personal) Personal {
 	if newer.Instructions != "" {
 		p.Instructions = newer.Instructions
 	}
-	if len(newer.Lines) > 0 {
-		p.Lines = newer.Lines
+	p.Lines = slices.Clone(p.Lines)
+	for _, l := range newer.Lines {
+		if i := slices.IndexFunc(p.Lines, func(old PersonalLine) bool { return old.Line == l.Line }); i >= 0 {
+			p.Lines[i] = l
+		} else {
+			p.Lines = append(p.Lines, l)
+		}
 	}
 	return p
 }
@@ -135,15 +141,14 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// Subject names the person or company whose key seals an order's personal section: the business unit's buyer, by the
-// first identifier, or the order itself where the buyer is not known.
+// Subject names the person or company whose key seals an order's personal section: the business unit's customer, or the
+// order itself where nobody knows the buyer.
 func Subject(businessUnit string, order uuid.UUID, buyer Party) string {
-	for _, id := range buyer.Identifiers {
-		if id.Value != "" && id.Value != UnknownParty {
-			return url.PathEscape(businessUnit) + "/" + url.PathEscape(id.Scheme) + "/" + url.PathEscape(id.Value)
-		}
+	id, ok := buyer.Customer()
+	if !ok {
+		return url.PathEscape(businessUnit) + "//" + order.String()
 	}
-	return url.PathEscape(businessUnit) + "//" + order.String()
+	return url.PathEscape(businessUnit) + "/" + url.PathEscape(id.Scheme) + "/" + url.PathEscape(id.Value)
 }
 
 // UnknownParty is the identifier of a buyer of whom nothing is known.

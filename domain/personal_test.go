@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,45 @@ func TestOverlay(t *testing.T) {
 		if p.IsZero() {
 			t.Errorf("%s alone says nothing", person.Type().Field(i).Name)
 		}
+	}
+}
+
+// Lines are laid over each other one by one.
+func TestOverlayOfLines(t *testing.T) {
+	line := func(id, text string) domain.PersonalLine { return domain.PersonalLine{Line: id, Text: text} }
+	older := domain.Personal{Lines: []domain.PersonalLine{line("1", "left"), line("2", "right")}}
+	frozen := clone(older)
+	newer := domain.Personal{Lines: []domain.PersonalLine{line("3", "both"), line("1", "none")}}
+	want := domain.Personal{Lines: []domain.PersonalLine{line("1", "none"), line("2", "right"), line("3", "both")}}
+	wantSame(t, want, older.Overlay(newer))
+	wantSame(t, frozen, older)
+}
+
+// A customer is known by its customer number, whatever else it is known by and in whatever order that is said.
+func TestCustomer(t *testing.T) {
+	id := func(scheme, value string) domain.Identifier { return domain.Identifier{Scheme: scheme, Value: value} }
+	unknown := id("customer", domain.UnknownParty)
+	for _, test := range []struct {
+		ids  []domain.Identifier
+		want domain.Identifier
+	}{
+		{nil, domain.Identifier{}},
+		{[]domain.Identifier{unknown, id("vat", "")}, domain.Identifier{}},
+		{[]domain.Identifier{id("vat", "DE1"), id("customer", "C2"), id("customer", "C1")}, id("customer", "C1")},
+		{[]domain.Identifier{id("vat", "DE1"), unknown, id("gln", "7")}, id("gln", "7")},
+		{[]domain.Identifier{id("gln", "8"), id("customer", ""), id("gln", "7"), id("vat", "1")}, id("gln", "7")},
+	} {
+		for range 2 {
+			got, ok := domain.Party{Identifiers: test.ids}.Customer()
+			if got != test.want || ok != (test.want != domain.Identifier{}) {
+				t.Errorf("of %v the customer is %v (%v)", test.ids, got, ok)
+			}
+			slices.Reverse(test.ids)
+		}
+	}
+	buyer := domain.Party{Identifiers: []domain.Identifier{id("vat", "DE1"), id("customer", "4711")}}
+	if got := domain.Subject("main", theOrder, buyer); got != "main/customer/4711" {
+		t.Errorf("the subject is %s", got)
 	}
 }
 

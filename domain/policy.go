@@ -14,7 +14,7 @@ type Policy interface {
 type Judgement struct {
 	Verdict  Verdict // accepted or rejected; empty: to be held
 	Reason   Reason  // of a rejection or hold
-	Role     string  // who may release the hold
+	Role     string  // who is to release the hold, for people: see [Hold]
 	Decision Decision
 }
 

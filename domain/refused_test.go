@@ -64,6 +64,12 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("the second shipment arrived first, and the order is %s", o.Status())
 	}
 
+	// A shipment that is named without lines arrives with what is still under way of it.
+	late := going(t, shipped, delivered("s2", of("1", "2")), delivered("s2"))
+	if got := late.Fulfilments[0].Parts[0].Delivered; got != num("6") {
+		t.Errorf("of the second shipment %v arrived", got)
+	}
+
 	met := map[domain.Code]bool{}
 	for _, test := range []struct {
 		code domain.Code

@@ -50,6 +50,30 @@ type Party struct {
 	Region      string       `json:"region,omitempty"`  // ISO 3166-2 without the country, such as CA
 }
 
+// Customer is the one identifier by which a buyer is known in keys, rules and lists: that of the scheme customer, or
+// else the first when they are sorted by scheme and value. It reports false for a buyer of whom nothing is known.
+func (p Party) Customer() (Identifier, bool) {
+	var first Identifier
+	known := false
+	for _, id := range p.Identifiers {
+		if id.Value != "" && id.Value != UnknownParty && (!known || id.before(first)) {
+			first, known = id, true
+		}
+	}
+	return first, known
+}
+
+func (i Identifier) before(other Identifier) bool {
+	const number = "customer"
+	switch {
+	case i.Scheme == other.Scheme:
+		return i.Value < other.Value
+	case i.Scheme == number || other.Scheme == number:
+		return i.Scheme == number
+	}
+	return i.Scheme < other.Scheme
+}
+
 // Parties are those whom an order concerns. Where one is empty, the buyer stands in for it.
 type Parties struct {
 	Buyer       Party `json:"buyer,omitzero"`

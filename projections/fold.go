@@ -84,10 +84,8 @@ func (o *Order) follow(f *domain.Order, meta domain.Meta, source uuid.UUID, e *e
 	if o.Kind == "" {
 		o.Kind = domain.Standard
 	}
-	o.Customer = ""
-	if ids := f.Parties.Buyer.Identifiers; len(ids) > 0 {
-		o.Customer = ids[0].Value
-	}
+	customer, _ := f.Parties.Buyer.Customer()
+	o.Customer = customer.Value
 	o.Country = f.ShipTo().Country
 	o.Currency, o.Total = f.Currency, f.Totals.Total
 	o.Updated, o.Revision, o.Position = meta.Occurred, e.Revision, e.Position

@@ -13,6 +13,12 @@ const LeaseTerm = 15 * time.Second
 // ErrLeaseLost is returned by a projector that another one has replaced. It must be given up.
 var ErrLeaseLost = errors.New("another projector has taken over")
 
+// Final reports whether an error of a projector stays however often the step is tried again: [ErrLeaseLost] and
+// [ErrTailLost]. Who drives the projector must give it up and say why.
+func Final(err error) bool {
+	return errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrTailLost)
+}
+
 // A LeaseError tells that another projector is active.
 type LeaseError struct {
 	Owner string

@@ -25,7 +25,7 @@ type Query struct {
 	PurchaseOrder string
 	Customer      string // an identifier of the buyer
 	Site          string // that fulfils, or has fulfilled, a part of the order
-	SKU           string // of any party
+	SKU           string // the seller's, the buyer's, or the GTIN
 	Tracking      string
 	Words         string // each word begins one of the above, or a word in it; words of one or two characters are compared whole
 	Statuses      []domain.Status

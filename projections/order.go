@@ -23,7 +23,7 @@ type Order struct {
 	StatusSince   time.Time // when what led to the status happened
 	Kind          domain.Kind
 	Channel       string
-	Customer      string // the buyer's first identifier
+	Customer      string // by whose value the buyer is known, see [domain.Party.Customer]; empty: nobody knows
 	PurchaseOrder string
 	Currency      string
 	Total         domain.Decimal // of what is not cancelled

@@ -191,7 +191,7 @@ func TestTimeline(t *testing.T) {
 		got = append(got, string(e.Status)+": "+e.Summary.String())
 	}
 	want := []string{
-		"submitted: Order submitted with 2 lines, total 105.00 EUR.",
+		"submitted: Order submitted with 2 lines, total 105.00\u00a0EUR.",
 		"accepted: Order accepted.",
 		"routed: Routed to A.",
 		"confirmed: A confirmed; promised for 2026-03-09.",
@@ -248,14 +248,14 @@ func TestSentences(t *testing.T) {
 			t.Errorf("%s: %q is no sentence", e.Type, s)
 		}
 	}
-	d := domain.MustDecimal("12.5")
+	d := domain.MustDecimal("1249.5")
 	for want, s := range map[string]projections.Summary{
 		"A, B and C cannot fulfil its part.": {Code: projections.CodeFailed, Sites: []string{"A", "B", "C"}},
 		"A refused.":                         {Code: projections.CodeConfirmed, Sites: []string{"A"}, Outcome: domain.Refuses},
 		"A confirmed with changes; promised for 2026-01-02 instead of 2026-01-01.": {
 			Code: projections.CodeConfirmed, Sites: []string{"A"}, Outcome: domain.AcceptsWithChanges, PromisedBefore: "2026-01-01", Promised: "2026-01-02",
 		},
-		"Order amended, total 12.50 EUR; what was promised for 2026-01-01 no longer holds.": {
+		"Order amended, total 1\u00a0249.50\u00a0EUR; what was promised for 2026-01-01 no longer holds.": {
 			Code: projections.CodeAmended, Total: &d, Currency: "EUR", PromisedBefore: "2026-01-01",
 		},
 		"The promise has changed; promised for 2026-01-01.": {Code: projections.CodePromiseChanged, Promised: "2026-01-01"},
@@ -269,6 +269,27 @@ func TestSentences(t *testing.T) {
 	}
 }
 
+// A row shows the number of the customer wherever it stands among the identifiers, and all of them find it.
+func TestCustomerOfRow(t *testing.T) {
+	l := newLedger(t)
+	x := newLife(t, l, "one", func(s *domain.Submit) {
+		s.Parties.Buyer.Identifiers = []domain.Identifier{{Scheme: "vat", Value: "DE123"}, {Scheme: "customer", Value: "C-4711"}}
+	})
+	v, _ := caughtUp(t, l)
+	row, _, err := v.Order(t.Context(), domaintest.BusinessUnit, x.order.ID)
+	check(t, err)
+	if row.Customer != "C-4711" {
+		t.Errorf("the customer is %q", row.Customer)
+	}
+	for _, number := range []string{"DE123", "C-4711"} {
+		orders, err := v.Orders(t.Context(), projections.Query{BusinessUnit: domaintest.BusinessUnit, Customer: number})
+		check(t, err)
+		if len(orders) != 1 {
+			t.Errorf("%s finds %d orders", number, len(orders))
+		}
+	}
+}
+
 func TestNotifications(t *testing.T) {
 	l := newLedger(t)
 	x := newLife(t, l, "one", nil).deliver()
@@ -276,7 +297,7 @@ func TestNotifications(t *testing.T) {
 	late := domain.Confirmation{Outcome: domain.AcceptsWithChanges}
 	for _, line := range []string{"1", "2"} {
 		late.Lines = append(late.Lines, domain.LineConfirmation{Line: line, Promises: []domain.Promise{
-			{Quantity: domain.Whole(1), Kind: "ship", Date: domain.Date{Day: "2026-04-0" + line}},
+			{Quantity: y.order.Line(line).Quantity, Kind: "ship", Date: domain.Date{Day: "2026-04-0" + line}},
 		}})
 	}
 	y.do(domain.Confirm{Fulfilment: "f1", Confirmation: late})

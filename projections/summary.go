@@ -250,11 +250,7 @@ func (s Summary) money() string {
 	if s.Total == nil {
 		return ""
 	}
-	digits, ok := domain.MinorUnits(s.Currency)
-	if !ok {
-		digits = s.Total.Scale()
-	}
-	return ", total " + s.Total.Fixed(digits) + " " + s.Currency
+	return ", total " + domain.Money(*s.Total, s.Currency)
 }
 
 func count(n int, thing string) string {

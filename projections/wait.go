@@ -27,7 +27,7 @@ var (
 // first, and at once [ErrUnknownLedger], [ErrLostBranch] or [ErrParked] where waiting would be in vain.
 func (v *Views) WaitFor(ctx context.Context, mark eventstore.Mark, order *uuid.UUID) error {
 	topic := everything
-	if order != nil {
+	if order != nil && mark.Position == 0 { // a position may also be reached by commits that touch other orders only
 		topic = *order
 	}
 	rung, stop := v.bell.listen(topic)

@@ -55,6 +55,34 @@ func TestWaitFor(t *testing.T) {
 	})
 }
 
+// A mark of another order is reached by commits that do not touch the order that is waited for, which may not even exist.
+func TestWaitForAnOrderWithAMarkOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(t)
+		x := newLife(t, l, "one", nil)
+		v, p := caughtUp(t, l)
+		y := newLife(t, l, "two", nil).deliver()
+		mark := markOf(t, l, y)
+		var waiting []<-chan error
+		for _, order := range []uuid.UUID{x.order.ID, uuid.New()} {
+			done := make(chan error, 1)
+			go func() { done <- v.WaitFor(t.Context(), mark, &order) }()
+			waiting = append(waiting, done)
+		}
+		synctest.Wait()
+		for _, d := range deliveries(t, l) {
+			check(t, p.Apply(t.Context(), []eventstore.Delivery{d}))
+			synctest.Wait()
+		}
+		for i, done := range waiting {
+			if len(done) == 0 {
+				t.Fatalf("waiter %d still waits when everything is there", i)
+			}
+			check(t, <-done)
+		}
+	})
+}
+
 func TestWaitForInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLedger(t)

@@ -48,7 +48,7 @@ type OrderSummary struct {
 	StatusSince   time.Time      `json:"status_since"`
 	Kind          domain.Kind    `json:"kind"`
 	Channel       string         `json:"channel,omitempty"`
-	Customer      string         `json:"customer,omitempty" doc:"The buyer's first identifier"`
+	Customer      string         `json:"customer,omitempty" doc:"The identifier by which the buyer is known: that of the scheme customer, or else the first in order"`
 	PurchaseOrder string         `json:"purchase_order,omitempty"`
 	Country       string         `json:"country,omitempty" doc:"That the goods go to"`
 	Currency      string         `json:"currency"`
@@ -65,7 +65,7 @@ func summary(o projections.Order) OrderSummary {
 	return OrderSummary{
 		ID: o.ID, Number: o.Number, Status: o.Status, StatusSince: o.StatusSince, Kind: o.Kind, Channel: o.Channel,
 		Customer: o.Customer, PurchaseOrder: o.PurchaseOrder, Country: o.Country,
-		Currency: o.Currency, Total: o.Total, Display: money(o.Total, o.Currency), Promised: o.Promised,
+		Currency: o.Currency, Total: o.Total, Display: domain.Money(o.Total, o.Currency), Promised: o.Promised,
 		Submitted: o.Submitted, Updated: o.Updated, Revision: o.Revision, Source: o.Source,
 	}
 }

@@ -101,10 +101,10 @@ func collect[T any](ctx context.Context, a *api, f *feed[T], n int, wait span) (
 		return nil, err
 	}
 	for item, err := range f.next(waiting) {
-		if waiting.Err() != nil {
-			return items, nil
-		}
 		if err != nil {
+			if waiting.Err() != nil {
+				return items, nil
+			}
 			return nil, err
 		}
 		more, err := f.ready(ctx, n-1) // what one commit brings comes at once

@@ -28,7 +28,7 @@ type orderInput struct {
 
 type orderOutput struct {
 	Status int
-	ETag   string `header:"ETag"`
+	ETag   string `header:"ETag" doc:"Version of the order, for If-Match and If-None-Match"`
 	Seen
 	Body *Order
 }
@@ -50,12 +50,12 @@ func (a *api) getOrder(ctx context.Context, in *orderInput) (*orderOutput, error
 			return nil, err
 		}
 	}
-	out := &orderOutput{Status: http.StatusOK, ETag: version(row).ETag(), Seen: seen}
-	if condition.Present && condition.Matches(version(row)) {
-		out.Status = http.StatusNotModified
-		return out, nil
+	out := &orderOutput{Status: http.StatusOK, ETag: version(row).ETag(), Seen: seen, Body: a.view(ctx, row, order)}
+	// An erasure changes what an order says without giving it another version: who has the version may still have the
+	// data.
+	if condition.Present && condition.Matches(version(row)) && !out.Body.Erased {
+		out.Status, out.Body = http.StatusNotModified, nil
 	}
-	out.Body = a.view(ctx, row, order)
 	return out, nil
 }
 

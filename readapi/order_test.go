@@ -308,6 +308,25 @@ func TestPersonalDataThatCannotBeOpened(t *testing.T) {
 	}
 }
 
+// Erasure changes the body but not the version: whoever still has the personal data must learn of it.
+func TestErasedOrderIsNeverUnmodified(t *testing.T) {
+	w := newWorld(t)
+	id := orderID("main", "a")
+	w.submit("a", func(s *domain.Submit) { s.Personal = w.seal(domain.Personal{Instructions: "x"}, id, "k1") })
+	path := "/v1/orders/" + id.String()
+	tag := w.get(path).Header().Get("ETag")
+	if rec := w.get(path, "If-None-Match: "+tag); rec.Code != 304 {
+		t.Errorf("before the erasure: %d", rec.Code)
+	}
+	w.destroyKey("k1")
+	for _, path := range []string{path, path + "?wait=1ms"} {
+		rec := w.get(path, "If-None-Match: "+tag)
+		if rec.Code != 200 || rec.Header().Get("ETag") != tag || !strings.Contains(rec.Body.String(), `"erased":true`) {
+			t.Errorf("GET %s after the erasure: %d %v %s", path, rec.Code, rec.Header(), rec.Body)
+		}
+	}
+}
+
 func TestRegisterNeedsViewsAndLedger(t *testing.T) {
 	defer func() {
 		if recover() == nil {

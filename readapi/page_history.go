@@ -156,8 +156,9 @@ func addLeaves(found map[string]string, path string, v any) {
 			addLeaves(found, path+"."+name, member)
 		}
 	case []any:
+		names := history.Names(v)
 		for i, entry := range v {
-			addLeaves(found, path+"["+entryName(entry, i)+"]", entry)
+			addLeaves(found, path+"["+names[i]+"]", entry)
 		}
 	case string:
 		found[path] = v
@@ -166,16 +167,4 @@ func addLeaves(found map[string]string, path string, v any) {
 	case bool:
 		found[path] = strconv.FormatBool(v)
 	}
-}
-
-// entryName names an entry of a list as [history.Diff] does.
-func entryName(entry any, i int) string {
-	if o, ok := entry.(map[string]any); ok {
-		for _, member := range []string{"id", "line"} {
-			if name, ok := o[member].(string); ok {
-				return name
-			}
-		}
-	}
-	return strconv.Itoa(i)
 }

@@ -88,7 +88,10 @@ func Register(s *web.Server, cfg Config) {
 	get(s, "get-state", "/v1/history/orders/{id}/state", "An order as it was", a.getState)
 	get(s, "get-diff", "/v1/history/orders/{id}/diff", "What changed between two moments", a.getDiff)
 
-	s.API().OpenAPI().Paths["/v1/orders/{id}"].Get.Responses["304"] = &huma.Response{Description: "The order is still one of those in If-None-Match"}
+	order := s.API().OpenAPI().Paths["/v1/orders/{id}"].Get
+	order.Description = "The ETag is the order's version. The erasure of personal data is no new version, so that an order some of whose " +
+		"personal data was erased is never answered 304: with wait, it is answered when it changes or the time is up."
+	order.Responses["304"] = &huma.Response{Description: "The order is still one of those in If-None-Match"}
 
 	r := s.Scoped()
 	r.Get("/", a.overviewPage)

@@ -3,7 +3,6 @@ package readapi
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -95,10 +94,10 @@ func project(o domain.Order) *Order {
 	for i, l := range o.Lines {
 		v.Lines[i] = OrderLine{OrderLine: l, Shipped: o.Shipped(l.ID), Delivered: o.Delivered(l.ID)}
 		if amount, err := l.Price.AmountOf(l.Active()); err == nil {
-			v.Lines[i].Display = money(amount, o.Currency)
+			v.Lines[i].Display = domain.Money(amount, o.Currency)
 		}
 	}
-	v.Display = Amounts{Lines: money(o.Totals.Lines, o.Currency), Total: money(o.Totals.Total, o.Currency)}
+	v.Display = Amounts{Lines: domain.Money(o.Totals.Lines, o.Currency), Total: domain.Money(o.Totals.Total, o.Currency)}
 	for _, part := range []struct {
 		to     *string
 		amount domain.Decimal
@@ -108,7 +107,7 @@ func project(o domain.Order) *Order {
 		{&v.Display.Taxes, o.Totals.Taxes},
 	} {
 		if !part.amount.IsZero() {
-			*part.to = money(part.amount, o.Currency)
+			*part.to = domain.Money(part.amount, o.Currency)
 		}
 	}
 	return v
@@ -137,35 +136,4 @@ func (a *api) open(ctx context.Context, o domain.Order) (personal *domain.Person
 		*personal = personal.Overlay(section)
 	}
 	return personal, erased
-}
-
-// money writes an amount for people: 1 234.50 EUR. The spaces do not break.
-func money(amount domain.Decimal, currency string) string {
-	digits, ok := domain.MinorUnits(currency)
-	if !ok {
-		digits = amount.Scale()
-	}
-	const space = "\u00a0"
-	return grouped(amount.Fixed(digits), space) + space + currency
-}
-
-// grouped puts a separator between every three digits before the point.
-func grouped(number, separator string) string {
-	whole, fraction, _ := strings.Cut(number, ".")
-	sign := ""
-	if strings.HasPrefix(whole, "-") {
-		sign, whole = "-", whole[1:]
-	}
-	var b strings.Builder
-	b.WriteString(sign)
-	for i, digit := range whole {
-		if i > 0 && (len(whole)-i)%3 == 0 {
-			b.WriteString(separator)
-		}
-		b.WriteRune(digit)
-	}
-	if fraction != "" {
-		b.WriteString("." + fraction)
-	}
-	return b.String()
 }

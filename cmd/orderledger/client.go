@@ -27,8 +27,12 @@ type client struct {
 func (e *environment) client() (*client, error) {
 	base := e.Server
 	if base == "" {
-		announced, err := pebblestore.Announced(e.Data)
-		if err != nil || announced.Address == "" {
+		dir, err := e.ledgerDir()
+		if err != nil {
+			return nil, err
+		}
+		announced, err := pebblestore.Announced(dir)
+		if dir == "" || err != nil || announced.Address == "" {
 			return nil, &exitError{exitUnavailable, fmt.Errorf(
 				"no server serves %s: start one with 'orderledger serve --data %s', or name one with --server", e.Data, e.Data)}
 		}
@@ -49,7 +53,7 @@ type request struct {
 	method string
 	path   string // with query
 	header http.Header
-	body   any // marshalled as JSON; []byte and io.Reader are sent as they are
+	body   any // marshalled as JSON; []byte is sent as it is
 }
 
 // call sends a request and decodes the answer into out, unless that is nil. An answer that is a problem comes back as
@@ -68,7 +72,7 @@ func (c *client) call(ctx context.Context, r request, out any) (http.Header, err
 	}
 	data, err := io.ReadAll(io.LimitReader(response.Body, 64<<20))
 	if err != nil {
-		return nil, fmt.Errorf("reading the answer: %w", err)
+		return nil, &unreachableError{c.base, fmt.Errorf("reading the answer: %w", err)}
 	}
 	if err := json.Unmarshal(data, out); err != nil {
 		return nil, fmt.Errorf("reading the answer: %w", err)
@@ -98,7 +102,7 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, &exitError{exitUnavailable, fmt.Errorf("the server at %s does not answer: %w", c.base, unwrapURL(err))}
+		return nil, &unreachableError{c.base, err}
 	}
 	if response.StatusCode >= 400 {
 		defer response.Body.Close()
@@ -113,20 +117,26 @@ func encodeBody(body any) (io.Reader, string, error) {
 		return nil, "", nil
 	case []byte:
 		return bytes.NewReader(b), "application/json", nil
-	case io.Reader:
-		return b, "application/json", nil
 	}
 	data, err := json.Marshal(body)
 	return bytes.NewReader(data), "application/json", err
 }
 
-// unwrapURL drops the repetition of method and address from the errors of net/http.
-func unwrapURL(err error) error {
-	if inner := errors.Unwrap(err); inner != nil {
-		return inner
-	}
-	return err
+// An unreachableError tells that nobody answered. What was asked may have been done.
+type unreachableError struct {
+	base string
+	err  error
 }
+
+func (e *unreachableError) Error() string {
+	cause := e.err
+	if inner := errors.Unwrap(cause); inner != nil {
+		cause = inner // without net/http's repetition of method and address
+	}
+	return fmt.Sprintf("the server at %s does not answer: %v", e.base, cause)
+}
+
+func (e *unreachableError) Unwrap() error { return e.err }
 
 // write posts a command.
 func (c *client) write(ctx context.Context, path, key string, header http.Header, body, out any) (http.Header, error) {
@@ -138,8 +148,12 @@ func (c *client) put(ctx context.Context, path, key string, header http.Header, 
 	return c.keyed(ctx, http.MethodPut, path, key, header, body, out)
 }
 
-// keyed sends a request with an idempotency key, a fresh one where none is given, and tries again while the server
-// is not available: the key makes that safe.
+// maxAttempts bounds how often a keyed request is sent.
+const maxAttempts = 5
+
+// keyed sends a request with an idempotency key, a fresh one where none is given, and sends it again while the server
+// does not answer or is not available: the key makes that safe. Where it gives up without an answer it names the key,
+// under which the user can find out.
 func (c *client) keyed(ctx context.Context, method, path, key string, header http.Header, body, out any) (http.Header, error) {
 	if key == "" {
 		key = uuid.NewString()
@@ -150,8 +164,11 @@ func (c *client) keyed(ctx context.Context, method, path, key string, header htt
 	header.Set("Idempotency-Key", key)
 	for attempt := 1; ; attempt++ {
 		answer, err := c.call(ctx, request{method, path, header, body}, out)
-		var p *problem
-		if err == nil || attempt == 5 || !errors.As(err, &p) || p.Status != http.StatusServiceUnavailable && p.Status != http.StatusTooManyRequests {
+		var lost *unreachableError
+		if errors.As(err, &lost) && attempt == maxAttempts {
+			return nil, fmt.Errorf("%w\nIt may have been done: repeat it with --key %s, which does nothing twice", err, key)
+		}
+		if err == nil || attempt == maxAttempts || lost == nil && !busy(err) {
 			return answer, err
 		}
 		select {
@@ -160,6 +177,12 @@ func (c *client) keyed(ctx context.Context, method, path, key string, header htt
 		case <-time.After(time.Duration(attempt) * 200 * time.Millisecond):
 		}
 	}
+}
+
+// busy reports whether the server has asked to come again.
+func busy(err error) bool {
+	var p *problem
+	return errors.As(err, &p) && (p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests)
 }
 
 // A problem is an error that the server answered with (RFC 9457).

@@ -35,6 +35,8 @@ type cli struct {
 // globals are the flags of all commands.
 type globals struct {
 	Data         string `env:"ORDERLEDGER_DATA" type:"path" placeholder:"DIR" help:"Directory of the ledger, the read models and the keys (${env}; default: orderledger-data)."`
+	Ledger       string `env:"ORDERLEDGER_LEDGER" placeholder:"URL" help:"The ledger: pebble:DIR or memory: (${env}; default: pebble in the data directory)."`
+	Views        string `env:"ORDERLEDGER_VIEWS" placeholder:"URL" help:"The read models: sqlite:FILE (${env}; default: views.db in the data directory)."`
 	Server       string `env:"ORDERLEDGER_SERVER" placeholder:"URL" help:"Address of the server to talk to (${env}; default: the one that serves the data directory)."`
 	BusinessUnit string `default:"main" env:"ORDERLEDGER_BUSINESS_UNIT" placeholder:"NAME" help:"Business unit whose orders are meant (${env}; default: ${default})."`
 	JSON         bool   `env:"ORDERLEDGER_JSON" help:"Print JSON, for scripts (${env})."`
@@ -106,12 +108,13 @@ func (e *environment) report(ctx context.Context, err error) int {
 	var exit *exitError
 	var answer *problem
 	var locked *eventstore.LockedError
+	var unreachable *unreachableError
 	switch {
 	case errors.As(err, &exit):
 		code = exit.code
 	case errors.As(err, &answer):
 		code = answer.exitCode()
-	case errors.As(err, &locked):
+	case errors.As(err, &locked), errors.As(err, &unreachable):
 		code = exitUnavailable
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		code = exitInterrupted
@@ -129,32 +132,29 @@ func (e *environment) report(ctx context.Context, err error) int {
 	return code
 }
 
-// ledgerURL names the ledger: pebble:DIR or memory:.
-type ledgerURL struct{ scheme, dir string }
-
-func parseLedgerURL(s, data string) (ledgerURL, error) {
-	if s == "" {
-		return ledgerURL{"pebble", data}, nil
+// ledgerDir is the directory of the ledger; empty for one that lives in memory.
+func (g *globals) ledgerDir() (string, error) {
+	if g.Ledger == "" {
+		return g.Data, nil
 	}
-	scheme, rest, ok := strings.Cut(s, ":")
-	switch {
-	case ok && scheme == "memory" && rest == "":
-		return ledgerURL{scheme: "memory"}, nil
-	case ok && scheme == "pebble" && rest != "":
-		return ledgerURL{"pebble", rest}, nil
+	switch scheme, dir, _ := strings.Cut(g.Ledger, ":"); {
+	case scheme == "memory" && dir == "":
+		return "", nil
+	case scheme == "pebble" && dir != "":
+		return dir, nil
 	}
-	return ledgerURL{}, &exitError{exitUsage, fmt.Errorf("a ledger is pebble:DIR or memory:, not %q", s)}
+	return "", usage("a ledger is pebble:DIR or memory:, not %q", g.Ledger)
 }
 
-// viewsPath names the file of the read models: sqlite:FILE.
-func viewsPath(s, data string) (string, error) {
-	if s == "" {
-		return filepath.Join(data, "views.db"), nil
+// viewsFile is the file of the read models.
+func (g *globals) viewsFile() (string, error) {
+	if g.Views == "" {
+		return filepath.Join(g.Data, "views.db"), nil
 	}
-	if path, ok := strings.CutPrefix(s, "sqlite:"); ok && path != "" {
+	if path, ok := strings.CutPrefix(g.Views, "sqlite:"); ok && path != "" {
 		return path, nil
 	}
-	return "", &exitError{exitUsage, fmt.Errorf("read models %q are not sqlite:FILE", s)}
+	return "", usage("read models are sqlite:FILE, not %q", g.Views)
 }
 
 // baseURL checks the address of a server.
@@ -164,7 +164,7 @@ func baseURL(s string) (string, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" {
-		return "", &exitError{exitUsage, fmt.Errorf("server %q is not an address such as http://127.0.0.1:8080", s)}
+		return "", usage("server %q is not an address such as http://127.0.0.1:8080", s)
 	}
 	return strings.TrimSuffix(u.String(), "/"), nil
 }

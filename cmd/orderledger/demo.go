@@ -40,9 +40,12 @@ func (d demoCommand) Run(ctx context.Context, e *environment) error {
 	defer tidy()
 	// The demo's own screen shows what happens; the log is for what goes wrong.
 	log := slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	n, err := openNode(ctx, nodeConfig{Data: data, Rules: rules.Optics(), Log: log})
+	n, err := openNode(ctx, nodeConfig{globals: globals{Data: data}, Rules: rules.Optics(), Log: log})
 	if err != nil {
 		return err
+	}
+	if err := foreign(ctx, n, data); err != nil {
+		return errors.Join(err, n.close())
 	}
 	play, err := newPlay(n.handler.Handle, d, data)
 	if err != nil {
@@ -67,7 +70,11 @@ func (d demoCommand) Run(ctx context.Context, e *environment) error {
 	}
 	if err == nil && !d.Exit {
 		e.note("All orders have been played. The server goes on; Ctrl-C ends it.")
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+		case err = <-stopped:
+			stopped <- nil
+		}
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = nil // Ctrl-C is how a demo ends
@@ -95,8 +102,23 @@ type play struct {
 	queue  steps
 
 	orders, commands, repeated, refused int
-	statuses                            map[uuid.UUID]domain.Status
+	played                              map[uuid.UUID]outcome
 	recent                              []moved // the newest last
+}
+
+// An outcome is how an order stands.
+type outcome struct {
+	status domain.Status
+	events uint64
+}
+
+// events counts those of all orders.
+func (p *play) events() uint64 {
+	var n uint64
+	for _, o := range p.played {
+		n += o.events
+	}
+	return n
 }
 
 // A moved is what a step did to an order.
@@ -136,7 +158,7 @@ func newPlay(h handle, d demoCommand, data string) (*play, error) {
 
 // beginPlay returns a play of lives that begin within span after base.
 func beginPlay(h handle, d demoCommand, base time.Time, span time.Duration) *play {
-	p := &play{handle: h, base: base, statuses: make(map[uuid.UUID]domain.Status)}
+	p := &play{handle: h, base: base, played: make(map[uuid.UUID]outcome)}
 	for i := range d.Orders {
 		life := optics.NewLife(d.Seed, i, base, span)
 		first := life.First()
@@ -144,6 +166,19 @@ func beginPlay(h handle, d demoCommand, base time.Time, span time.Duration) *pla
 	}
 	heap.Init(&p.queue)
 	return p
+}
+
+// foreign refuses a data directory that holds orders which no demo has made: they could never be told apart again.
+func foreign(ctx context.Context, n *node, data string) error {
+	head, err := n.ledger.Head(ctx)
+	if err != nil {
+		return err
+	}
+	demos, err := filepath.Glob(filepath.Join(data, "demo-*.json"))
+	if err != nil || head.Position == 0 || len(demos) > 0 {
+		return err
+	}
+	return usage("%s holds a ledger that no demo has made: name another directory with --data", data)
 }
 
 const (
@@ -196,13 +231,13 @@ func (p *play) take(ctx context.Context, s step) (domain.Order, error) {
 	if err != nil {
 		return domain.Order{}, fmt.Errorf("%s of order %s: %w", s.Do.Name(), s.order, err)
 	}
-	if _, known := p.statuses[s.order]; !known {
+	if _, known := p.played[s.order]; !known {
 		p.orders++
 	}
 	if result.Repeated {
 		p.repeated++
 	}
-	p.statuses[s.order] = result.Order.Status()
+	p.played[s.order] = outcome{result.Order.Status(), result.Order.Events}
 	p.recent = append(p.recent, moved{result.Order.Number, s.Do.Name(), result.Order.Status()})
 	if len(p.recent) > screenMoves {
 		p.recent = p.recent[1:]

@@ -65,7 +65,7 @@ func (s *screen) draw() {
 		if n == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "  %-18s %5d  %s\n", status, n, strings.Repeat("█", max(1, n*screenBar/max(len(s.play.statuses), 1))))
+		fmt.Fprintf(&b, "  %-18s %5d  %s\n", status, n, strings.Repeat("█", max(1, n*screenBar/max(len(s.play.played), 1))))
 	}
 	b.WriteString("\n")
 	for _, m := range s.play.recent {
@@ -79,8 +79,8 @@ func (s *screen) draw() {
 
 func (s *screen) counts() map[domain.Status]int {
 	counts := make(map[domain.Status]int)
-	for _, status := range s.play.statuses {
-		counts[status]++
+	for _, o := range s.play.played {
+		counts[o.status]++
 	}
 	return counts
 }
@@ -107,19 +107,15 @@ func (s *screen) sum(ctx context.Context, n *node) error {
 	for _, c := range shown {
 		read[c.Status] += int(c.Orders)
 	}
-	head, err := n.ledger.Head(ctx)
-	if err != nil {
-		return err
-	}
 	report := struct {
 		Orders   int                   `json:"orders"`
 		Commands int                   `json:"commands"`
 		Repeated int                   `json:"repeated"`
 		Refused  int                   `json:"refused"`
 		Statuses map[domain.Status]int `json:"statuses"`
-		Head     uint64                `json:"head"`
+		Events   uint64                `json:"events"` // of these orders
 		Seconds  float64               `json:"seconds"`
-	}{s.play.orders, s.play.commands, s.play.repeated, s.play.refused, counts, uint64(head.Position), time.Since(s.begun).Seconds()}
+	}{s.play.orders, s.play.commands, s.play.repeated, s.play.refused, counts, s.play.events(), time.Since(s.begun).Seconds()}
 	if s.env.JSON {
 		if err := s.env.printJSON(report); err != nil {
 			return err

@@ -91,11 +91,13 @@ func (c *client) followOnce(ctx context.Context, path string, after *string, tak
 			if len(event.data) > maxEvent {
 				return fmt.Errorf("the server sent an event of more than %d bytes", maxEvent)
 			}
-		case len(line) == 0 && len(event.data) > 0:
-			if err := take(event); err != nil {
-				return &takeError{err}
+		case len(line) == 0:
+			if len(event.data) > 0 {
+				if err := take(event); err != nil {
+					return &takeError{err}
+				}
 			}
-			if event.id != "" {
+			if event.id != "" { // also without data: the server says where the stream begins
 				*after = event.id
 			}
 			event = sseEvent{}

@@ -14,7 +14,6 @@ import (
 	"github.com/orderledger/orderledger/commands/importer"
 	"github.com/orderledger/orderledger/domain"
 	"github.com/orderledger/orderledger/eventstore"
-	"github.com/orderledger/orderledger/eventstore/pebblestore"
 )
 
 // importCommand takes in orders from files.
@@ -25,9 +24,6 @@ type importCommand struct {
 	Workers int      `default:"64" placeholder:"N" help:"How many orders to submit at once (default: ${default})."`
 	Files   []string `arg:"" type:"existingfile" help:"CSV, TSV or JSON lines, also gzipped."`
 }
-
-// importTimeout bounds waiting for the read models after an import.
-const importTimeout = 10 * time.Minute
 
 func (i importCommand) Run(ctx context.Context, e *environment) error {
 	mapping, err := i.mapping()
@@ -41,9 +37,9 @@ func (i importCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return err
 	}
-	rejects, err := os.Create(i.Rejects)
+	rejects, err := i.createRejects()
 	if err != nil {
-		return errors.Join(usage("making the rejects file: %w", err), target.close())
+		return errors.Join(err, target.close())
 	}
 	begun := time.Now()
 	bar := e.progress("importing", "lines")
@@ -74,6 +70,22 @@ func (i importCommand) mapping() (*importer.Mapping, error) {
 		return nil, &exitError{exitUsage, fmt.Errorf("%s: %w", i.Map, err)}
 	}
 	return m, nil
+}
+
+// createRejects makes the rejects file anew, unless it is one of the files to be read.
+func (i importCommand) createRejects() (*os.File, error) {
+	if old, err := os.Stat(i.Rejects); err == nil {
+		for _, name := range append([]string{i.Map}, i.Files...) {
+			if input, err := os.Stat(name); err == nil && os.SameFile(old, input) {
+				return nil, usage("--rejects names %s, which is to be read", name)
+			}
+		}
+	}
+	f, err := os.Create(i.Rejects)
+	if err != nil {
+		return nil, usage("making the rejects file: %w", err)
+	}
+	return f, nil
 }
 
 // tell prints what became of the lines.
@@ -112,12 +124,10 @@ func (i importCommand) target(ctx context.Context, e *environment) (importTarget
 		return i.serverTarget(e)
 	}
 	log := slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	n, err := openNode(ctx, nodeConfig{Data: e.Data, Log: log})
+	n, err := openNode(ctx, nodeConfig{globals: e.globals, Log: log})
 	var locked *eventstore.LockedError
-	if errors.As(err, &locked) {
-		if announced, err := pebblestore.Announced(e.Data); err == nil && announced.Address != "" {
-			return i.serverTarget(e)
-		}
+	if errors.As(err, &locked) && locked.Address != "" {
+		return i.serverTarget(e)
 	}
 	if err != nil {
 		return importTarget{}, err
@@ -152,11 +162,10 @@ func (i importCommand) nodeTarget(ctx context.Context, e *environment, n *node) 
 			return result.Repeated, refusalOf(err)
 		},
 		close: func() error {
-			settled, cancel := context.WithTimeout(running, importTimeout)
-			defer cancel()
-			var err error
-			if ctx.Err() == nil {
-				err = n.settle(settled)
+			// Who interrupts does not wait for the read models: they catch up at the next start.
+			err := n.settle(ctx)
+			if ctx.Err() != nil {
+				err = nil
 			}
 			stop()
 			return errors.Join(err, <-stopped, n.close())

@@ -23,6 +23,7 @@ import (
 
 // TestMain makes this binary the program, too: scripts and tests find it on the PATH as orderledger.
 func TestMain(m *testing.M) {
+	_ = os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")) // a second at the end of each process adds up
 	testscript.Main(m, map[string]func(){"orderledger": main})
 }
 
@@ -51,9 +52,8 @@ func seeded(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// waitFor asks until the answer is yes.
-func waitFor(t testing.TB, what string, ask func() bool) {
-	t.Helper()
+// poll asks until the answer is yes, and reports whether it was in time.
+func poll(ask func() bool) bool {
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -61,9 +61,10 @@ func waitFor(t testing.TB, what string, ask func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("waited for %s in vain", what)
+			return false
 		}
 	}
+	return true
 }
 
 // command runs a command line in this process.
@@ -157,7 +158,7 @@ func (s *server) start() {
 func (s *server) ready() {
 	s.t.Helper()
 	client := &http.Client{Timeout: 5 * time.Second}
-	waitFor(s.t, "the server to be ready", func() bool {
+	if !poll(func() bool {
 		select {
 		case <-s.exited:
 			s.t.Fatalf("the server has ended: %v", s.process.ProcessState)
@@ -174,7 +175,9 @@ func (s *server) ready() {
 		defer response.Body.Close()
 		_, _ = io.Copy(io.Discard, response.Body)
 		return response.StatusCode == http.StatusOK
-	})
+	}) {
+		s.t.Fatal("the server does not become ready")
+	}
 }
 
 // kill ends the process as a crash would.

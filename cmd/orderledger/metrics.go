@@ -11,11 +11,8 @@ import (
 	"github.com/orderledger/orderledger/projections"
 )
 
-// A node is not ready while its read models are this far behind.
-const (
-	readyEvents = 1_000
-	readyAge    = 10 * time.Second
-)
+// readyAge is how old the oldest event that the read models lack may be in a node that is ready.
+const readyAge = 10 * time.Second
 
 // ledgerReady fails while the ledger cannot be read or takes no writes.
 func (n *node) ledgerReady(ctx context.Context) error {
@@ -32,7 +29,7 @@ func (n *node) projectorReady(ctx context.Context) error {
 		return err
 	}
 	for _, l := range lags {
-		if l.Events > readyEvents && l.Age > readyAge {
+		if l.Age > readyAge {
 			return fmt.Errorf("the read models are %d events and %v behind", l.Events, l.Age.Round(time.Second))
 		}
 	}

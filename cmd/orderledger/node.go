@@ -10,12 +10,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/orderledger/orderledger/commands"
 	"github.com/orderledger/orderledger/commands/rules"
@@ -30,11 +30,9 @@ import (
 
 // nodeConfig says what a node is made of.
 type nodeConfig struct {
-	Data   string
-	Ledger string // URL; empty: pebble in Data
-	Views  string // URL; empty: SQLite in Data
-	Rules  *rules.RuleSet
-	Log    *slog.Logger
+	globals                // where the ledger, the read models and the keys are
+	Rules   *rules.RuleSet // of business units that have activated none; nil: the smallest
+	Log     *slog.Logger
 
 	Now    func() time.Time // the clock that stamps commands and events; nil: time.Now
 	Random io.Reader        // of the nonces that seal personal data; nil: crypto/rand
@@ -54,6 +52,7 @@ type node struct {
 	relay     *relay.Relay
 	consumer  *relay.Consumer
 	web       *web.Server
+	giveUp    context.CancelCauseFunc // ends a run for a reason
 
 	closers []func() error // of what is open, in the order in which it was opened
 }
@@ -100,13 +99,13 @@ func (n *node) opened(closer func() error) { n.closers = append(n.closers, close
 
 // openLedger opens the ledger and returns the directory of everything that stands beside it.
 func (n *node) openLedger(c nodeConfig) (data string, err error) {
-	u, err := parseLedgerURL(c.Ledger, c.Data)
+	dir, err := c.ledgerDir()
 	if err != nil {
 		return "", err
 	}
 	config := &pebblestore.Config{Now: c.Now, Logger: c.Log}
-	data, dir := c.Data, u.dir
-	if u.scheme == "memory" {
+	data = c.Data
+	if dir == "" {
 		if data, err = os.MkdirTemp("", "orderledger-"); err != nil {
 			return "", err
 		}
@@ -126,7 +125,8 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 }
 
 func (n *node) openViews(ctx context.Context, c nodeConfig, data string) error {
-	path, err := viewsPath(c.Views, data)
+	c.Data = data
+	path, err := c.viewsFile()
 	if err != nil {
 		return err
 	}
@@ -169,12 +169,17 @@ const farBehind = 1_000
 // apply is the projector's step. What a bus that is far behind has yet to bring stands in the ledger, from where it
 // comes in larger transactions.
 func (n *node) apply(ctx context.Context, deliveries []eventstore.Delivery) error {
+	var err error
 	if n.relay.Status().Pending > farBehind {
-		if err := n.projector.CatchUp(ctx); err != nil {
-			return err
-		}
+		err = n.projector.CatchUp(ctx)
 	}
-	return n.projector.Apply(ctx, deliveries)
+	if err == nil {
+		err = n.projector.Apply(ctx, deliveries)
+	}
+	if projections.Final(err) {
+		n.giveUp(err) // the consumer would try for ever
+	}
+	return err
 }
 
 // openWeb makes the server of both sides.
@@ -182,7 +187,9 @@ func (n *node) openWeb() {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.web = web.New(web.Config{
-		Version:   buildVersion().Version,
+		Version: buildVersion().Version,
+		Description: "Every change of an order is a command with an idempotency key; what it leads to is durable when it is answered. " +
+			"What each command does in each state stands at /transitions, and what each error means at /problems.",
 		Logger:    n.log,
 		Metrics:   metrics,
 		CursorKey: n.keys.Digest(),
@@ -205,13 +212,12 @@ const stopTimeout = 10 * time.Second
 // all stopped: when ctx is done, which is no error, or when one of them cannot go on.
 func (n *node) run(ctx context.Context, listener net.Listener) error {
 	// What feeds the read models outlasts what takes commands.
-	followers, stopFollowers := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopFollowers()
-	behind, followers := errgroup.WithContext(followers)
-	behind.Go(func() error { return n.rules.Run(followers) })
-	behind.Go(func() error { return n.relay.Run(followers) })
-	behind.Go(func() error { return n.project(followers) })
-
+	followers, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
+	n.giveUp = giveUp
+	var behind sync.WaitGroup
+	for _, follow := range []func(context.Context) error{n.rules.Run, n.relay.Run, n.project} {
+		behind.Go(func() { giveUp(follow(followers)) })
+	}
 	var failed error
 	if listener != nil {
 		failed = n.serve(ctx, followers, listener)
@@ -221,9 +227,10 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 		case <-followers.Done():
 		}
 	}
-	stopFollowers()
-	if err := behind.Wait(); !errors.Is(err, context.Canceled) {
-		failed = errors.Join(failed, err)
+	giveUp(context.Canceled)
+	behind.Wait()
+	if cause := context.Cause(followers); !errors.Is(cause, context.Canceled) {
+		failed = errors.Join(failed, cause)
 	}
 	return failed
 }
@@ -263,8 +270,8 @@ func (n *node) project(ctx context.Context) error {
 		if err == nil {
 			break
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if ctx.Err() != nil || projections.Final(err) {
+			return err
 		}
 		n.log.WarnContext(ctx, "catching up failed, trying again", "error", err)
 		select {
@@ -276,15 +283,8 @@ func (n *node) project(ctx context.Context) error {
 	return n.consumer.Run(ctx)
 }
 
-// settle waits until the read models show everything that the ledger holds now.
-func (n *node) settle(ctx context.Context) error {
-	head, err := n.ledger.Head(ctx)
-	if err != nil {
-		return err
-	}
-	mark := eventstore.Mark{Ledger: head.ID, Incarnation: head.Incarnation, Position: head.Position}
-	return n.views.WaitFor(ctx, mark, nil)
-}
+// settle brings the read models up to everything that the ledger holds now, without waiting for the bus.
+func (n *node) settle(ctx context.Context) error { return n.projector.CatchUp(ctx) }
 
 // close closes what is open, the ledger last.
 func (n *node) close() error {

@@ -261,7 +261,7 @@ type holdCommand struct {
 	Order string `arg:"" help:"Id or number."`
 	writeFlags
 	reasonFlags
-	Role  string `placeholder:"ROLE" help:"Who may release it."`
+	Role  string `placeholder:"ROLE" help:"Who should release it; nothing enforces it yet."`
 	Until string `placeholder:"DAY" help:"When it is to be looked at again."`
 }
 

@@ -13,16 +13,10 @@ import (
 )
 
 // rebuildCommand folds the ledger into new read models and swaps them in.
-type rebuildCommand struct {
-	Views string `placeholder:"URL" help:"The read models: sqlite:FILE (default: views.db in the data directory)."`
-}
+type rebuildCommand struct{}
 
 func (r rebuildCommand) Run(ctx context.Context, e *environment) error {
-	path, err := viewsPath(r.Views, e.Data)
-	if err != nil {
-		return err
-	}
-	ledger, err := openToRead(e)
+	ledger, path, err := e.openStopped()
 	if err != nil {
 		return err
 	}
@@ -49,11 +43,22 @@ func (r rebuildCommand) Run(ctx context.Context, e *environment) error {
 	return nil
 }
 
-// openToRead opens the ledger of the data directory without the right to write.
-func openToRead(e *environment) (*pebblestore.Store, error) {
-	ledger, err := pebblestore.Open(e.Data, &pebblestore.Config{ReadOnly: true, Logger: e.logger()})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &exitError{exitUnavailable, fmt.Errorf("there is no ledger in %s", e.Data)}
+// openStopped opens the ledger of a server that is stopped, to read it, and names the file of its read models.
+func (e *environment) openStopped() (*pebblestore.Store, string, error) {
+	dir, err := e.ledgerDir()
+	if err != nil {
+		return nil, "", err
 	}
-	return ledger, err
+	path, err := e.viewsFile()
+	if err != nil {
+		return nil, "", err
+	}
+	if dir == "" {
+		return nil, "", usage("a ledger in memory ends with its server")
+	}
+	ledger, err := pebblestore.Open(dir, &pebblestore.Config{ReadOnly: true, Logger: e.logger()})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &exitError{exitUnavailable, fmt.Errorf("there is no ledger in %s", dir)}
+	}
+	return ledger, path, err
 }

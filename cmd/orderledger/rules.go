@@ -61,7 +61,8 @@ func (r rulesActivateCommand) Run(ctx context.Context, e *environment) error {
 	}
 	header := http.Header{"Content-Type": {"application/yaml"}}
 	var raw json.RawMessage
-	if _, err := c.put(ctx, "/v1/rules", r.Key, header, text, &raw); err != nil {
+	given, err := c.put(ctx, "/v1/rules", r.Key, header, text, &raw)
+	if err != nil {
 		return err
 	}
 	if e.JSON {
@@ -69,7 +70,6 @@ func (r rulesActivateCommand) Run(ctx context.Context, e *environment) error {
 	}
 	var result struct {
 		SHA256   string `json:"sha256"`
-		Repeated bool   `json:"repeated"`
 		Warnings []struct {
 			Message string `json:"message"`
 			Line    int    `json:"line"`
@@ -81,7 +81,7 @@ func (r rulesActivateCommand) Run(ctx context.Context, e *environment) error {
 	for _, w := range result.Warnings {
 		e.note("warning: line %d: %s", w.Line, w.Message)
 	}
-	if result.Repeated {
+	if given.Get("Idempotent-Replayed") == "true" {
 		e.printf("in force already: %s\n", result.SHA256)
 	} else {
 		e.printf("in force: %s\n", result.SHA256)

@@ -39,6 +39,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("ORDERLEDGER_DATA", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("MAPPINGS", mappings)
 			env.Setenv("TZ", "UTC")
+			env.Setenv("GORACE", os.Getenv("GORACE"))
+			env.Values[scriptServer] = new(background)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -52,8 +54,14 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// scriptServer is the variable that holds the pid of a script's server.
-const scriptServer = "SERVER_PID"
+// scriptServer names the server of a script.
+const scriptServer = "server"
+
+// background is a process that runs beside a script.
+type background struct {
+	process *exec.Cmd
+	exited  chan struct{} // closed when it has ended
+}
 
 func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
@@ -62,11 +70,13 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	data := ts.Getenv("ORDERLEDGER_DATA")
 	server := exec.Command("orderledger", "serve", "--data", data, "--listen", "127.0.0.1:0")
 	server.Env = append(os.Environ(), "ORDERLEDGER_LOG_LEVEL=warn")
-	log, err := os.Create(ts.MkAbs("server.log"))
+	log, err := os.CreateTemp(ts.Getenv("WORK"), "log")
 	ts.Check(err)
 	server.Stderr = log
 	ts.Check(server.Start())
-	exited := make(chan struct{})
+	b := ts.Value(scriptServer).(*background)
+	b.process, b.exited = server, make(chan struct{})
+	exited := b.exited
 	go func() {
 		_ = server.Wait() // how it has ended stands in its state
 		close(exited)
@@ -79,8 +89,8 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("the server's log has\n%s", text)
 		}
 	})
-	ts.Setenv(scriptServer, strconv.Itoa(server.Process.Pid))
-	scriptAwait(ts, "the server to be ready", func() bool {
+	ts.Setenv("SERVER_PID", strconv.Itoa(server.Process.Pid))
+	if !poll(func() bool {
 		a, err := pebblestore.Announced(data)
 		if err != nil || a.PID != server.Process.Pid {
 			return false
@@ -92,19 +102,8 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 		defer response.Body.Close()
 		ts.Setenv("ADDRESS", a.Address)
 		return response.StatusCode == http.StatusOK
-	})
-}
-
-func scriptAwait(ts *testscript.TestScript, what string, ask func() bool) {
-	deadline := time.After(30 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ask() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			ts.Fatalf("waited for %s in vain", what)
-		}
+	}) {
+		ts.Fatalf("the server does not become ready")
 	}
 }
 
@@ -112,15 +111,16 @@ func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: stop")
 	}
-	pid, err := strconv.Atoi(ts.Getenv(scriptServer))
-	ts.Check(err)
-	server, err := os.FindProcess(pid)
-	ts.Check(err)
-	ts.Check(server.Signal(os.Interrupt))
-	scriptAwait(ts, "the server to stop", func() bool {
-		_, err := pebblestore.Announced(ts.Getenv("ORDERLEDGER_DATA"))
-		return errors.Is(err, os.ErrNotExist) && server.Signal(os.Signal(nil)) != nil
-	})
+	b := ts.Value(scriptServer).(*background)
+	ts.Check(b.process.Process.Signal(os.Interrupt))
+	select {
+	case <-b.exited:
+	case <-time.After(30 * time.Second):
+		ts.Fatalf("the server does not stop")
+	}
+	if code := b.process.ProcessState.ExitCode(); code != exitOK {
+		ts.Fatalf("the server has ended with %v", b.process.ProcessState)
+	}
 }
 
 func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
@@ -177,7 +177,7 @@ func jsonAt(ts *testscript.TestScript, path string) string {
 			}
 			at = value
 		case []any:
-			if name == "#" {
+			if name == "length" {
 				at = len(v)
 				continue
 			}

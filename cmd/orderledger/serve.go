@@ -12,12 +12,10 @@ import (
 // serveCommand runs the server until it is interrupted.
 type serveCommand struct {
 	Listen string `default:"127.0.0.1:8080" env:"ORDERLEDGER_LISTEN" placeholder:"ADDR" help:"Loopback address to serve HTTP on (${env}; default: ${default}; port 0: any)."`
-	Ledger string `env:"ORDERLEDGER_LEDGER" placeholder:"URL" help:"The ledger: pebble:DIR or memory: (${env}; default: pebble in the data directory)."`
-	Views  string `env:"ORDERLEDGER_VIEWS" placeholder:"URL" help:"The read models: sqlite:FILE (${env}; default: views.db in the data directory)."`
 }
 
 func (s serveCommand) Run(ctx context.Context, e *environment) error {
-	n, err := openNode(ctx, nodeConfig{Data: e.Data, Ledger: s.Ledger, Views: s.Views, Log: e.logger()})
+	n, err := openNode(ctx, nodeConfig{globals: e.globals, Log: e.logger()})
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/orderledger/orderledger/domain"
 )
@@ -27,7 +27,10 @@ func TestStreamAcrossRestarts(t *testing.T) {
 
 	progress := follow(t, s, path+"/events?mark="+order.mark, "")
 	notifications := follow(t, s, "/v1/notifications", "0")
+	here := func(e followed) bool { return (e.Order == order.id || e.Order == "") && e.Revision == order.revision }
 	for step := 0; order.status != domain.StatusClosed; step++ {
+		progress.until(t, here)
+		notifications.until(t, here)
 		action, body := report(order.status)
 		do(question{order: order, path: path + action, key: string(order.status), body: body})
 		for range random.IntN(5) { // others move, too
@@ -46,10 +49,9 @@ func TestStreamAcrossRestarts(t *testing.T) {
 		s.ready()
 	}
 	do(question{order: order, path: path + "/return", key: "last", body: `{"lines":[{"line":"1","quantity":"1"}],"reason":{"code":"damaged"}}`})
-	last := func(e followed) bool { return e.Order == order.id && e.Revision == order.revision }
 
 	var types []string
-	for i, e := range progress.until(t, func(e followed) bool { return e.Revision == order.revision }) {
+	for i, e := range progress.until(t, here) {
 		if e.Revision != uint64(i) {
 			t.Errorf("event %d of the order came as its revision %d", i, e.Revision)
 		}
@@ -59,7 +61,7 @@ func TestStreamAcrossRestarts(t *testing.T) {
 		t.Errorf("the events of the order came as\n%v\nand were acknowledged as\n%v", types, order.events)
 	}
 	// Who comes now and is never cut off sees the same.
-	got, want := notifications.until(t, last), follow(t, s, "/v1/notifications", "0").until(t, last)
+	got, want := notifications.until(t, here), follow(t, s, "/v1/notifications", "0").until(t, here)
 	if !slices.Equal(got, want) {
 		t.Errorf("the notifications came as\n%v\nand without restarts as\n%v", got, want)
 	}
@@ -81,10 +83,13 @@ type followed struct {
 }
 
 // A follower reads a stream in a goroutine, which ends with the test.
-type follower chan followed
+type follower struct {
+	mu   sync.Mutex // protects what follows
+	came []followed
+}
 
-func follow(t *testing.T, s *server, path, after string) follower {
-	f := make(follower)
+func follow(t *testing.T, s *server, path, after string) *follower {
+	f := &follower{}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	c := &client{base: s.url(), businessUnit: "main", http: &http.Client{Transport: &http.Transport{}}}
@@ -94,11 +99,10 @@ func follow(t *testing.T, s *server, path, after string) follower {
 			if err := json.Unmarshal(event.data, &e); err != nil {
 				return err
 			}
-			select {
-			case f <- e:
-			case <-ctx.Done():
-			}
-			return ctx.Err()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.came = append(f.came, e)
+			return nil
 		})
 	}()
 	t.Cleanup(func() {
@@ -111,19 +115,17 @@ func follow(t *testing.T, s *server, path, after string) follower {
 	return f
 }
 
-// until returns what comes up to the last one, that one included.
-func (f follower) until(t *testing.T, last func(followed) bool) []followed {
+// until waits for the last one and returns all that have come.
+func (f *follower) until(t *testing.T, last func(followed) bool) []followed {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
 	var list []followed
-	for {
-		select {
-		case e := <-f:
-			if list = append(list, e); last(e) {
-				return list
-			}
-		case <-deadline:
-			t.Fatalf("the last one did not come: %v", list)
-		}
+	if !poll(func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		list = slices.Clone(f.came)
+		return slices.ContainsFunc(list, last)
+	}) {
+		t.Fatalf("the last one did not come: %v", list)
 	}
+	return list
 }

@@ -12,16 +12,11 @@ import (
 
 // verifyCommand checks what is stored.
 type verifyCommand struct {
-	What  string `arg:"" optional:"" default:"all" enum:"all,ledger,views" help:"ledger (its chain and anchor), views (the tables equal the fold), or all (default)."`
-	Views string `placeholder:"URL" help:"The read models: sqlite:FILE (default: views.db in the data directory)."`
+	What string `arg:"" optional:"" default:"all" enum:"all,ledger,views" help:"ledger (its chain and anchor), views (the tables equal the fold), or all (default)."`
 }
 
 func (v verifyCommand) Run(ctx context.Context, e *environment) error {
-	path, err := viewsPath(v.Views, e.Data)
-	if err != nil {
-		return err
-	}
-	ledger, err := openToRead(e)
+	ledger, path, err := e.openStopped()
 	if err != nil {
 		return err
 	}

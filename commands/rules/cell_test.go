@@ -223,6 +223,12 @@ func TestCustomerWithoutCustomerNumber(t *testing.T) {
 	if set.Validate(o).Verdict != domain.VerdictAccepted {
 		t.Error("the first identifier does not stand in for the customer number")
 	}
+	o.Parties.Buyer.Identifiers = []domain.Identifier{
+		{Scheme: "customer", Value: domain.UnknownParty}, {Scheme: "vat", Value: "1"}, {Scheme: "gln", Value: "4000001000005"},
+	}
+	if set.Validate(o).Verdict != domain.VerdictAccepted {
+		t.Error("another identifier stands in for a customer number that nobody knows")
+	}
 }
 
 func TestQuantityBeyondAllDigits(t *testing.T) {

@@ -128,18 +128,10 @@ func kindOf(o *domain.Order) string {
 	return string(o.Kind)
 }
 
-// customerOf is the number under which the buyer is known: that of the scheme customer, or else the first.
+// customerOf is the number under which the buyer is known.
 func customerOf(o *domain.Order) string {
-	ids := o.Parties.Buyer.Identifiers
-	for _, id := range ids {
-		if id.Scheme == "customer" {
-			return id.Value
-		}
-	}
-	if len(ids) > 0 {
-		return ids[0].Value
-	}
-	return ""
+	customer, _ := o.Parties.Buyer.Customer()
+	return customer.Value
 }
 
 func linesOf(o *domain.Order) domain.Decimal {

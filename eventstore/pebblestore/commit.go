@@ -166,11 +166,10 @@ func matches(expected eventstore.Expected, last int64) bool {
 // repeat answers an append whose stream is not as expected: with the first result if its events stand there already.
 func (c *committer) repeat(r *request, last int64) (eventstore.Appended, error) {
 	if _, ok := c.written[r.stream]; ok {
-		// What an answer rests on must be durable.
-		c.commit()
-		if err := c.store.failure.Load(); err != nil {
-			return eventstore.Appended{}, *err
-		}
+		c.commit() // what an answer rests on must be durable
+	}
+	if err := c.store.failure.Load(); err != nil {
+		return eventstore.Appended{}, *err
 	}
 	conflict := &eventstore.Conflict{Stream: r.stream, Expected: r.expected, Actual: eventstore.Expected(last)}
 	first := int64(r.expected) + 1
@@ -226,6 +225,9 @@ func (c *committer) commit() {
 		return
 	}
 	err := c.err
+	if failure := c.store.failure.Load(); failure != nil {
+		err = *failure // an earlier batch of the same group has failed
+	}
 	if err == nil {
 		err = c.store.apply(c.batch)
 	}

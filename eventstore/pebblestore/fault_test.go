@@ -196,6 +196,49 @@ func TestNoWriteIsTakenAfterAFailedOne(t *testing.T) {
 	}
 }
 
+// TestNoWriteFollowsAFailureInAGroup has a group be committed in its middle, for a repeat, and that fail.
+func TestNoWriteFollowsAFailureInAGroup(t *testing.T) {
+	g := &gate{arrived: make(chan struct{}, 1)}
+	fault := &fault{kinds: map[errorfs.OpKind]bool{errorfs.OpFileWrite: true}, err: syscall.EIO}
+	s := mustOpen(t, "data", &Config{FS: inject(inject(vfs.NewMem(), g), fault)})
+	defer mustClose(t, s)
+	for len(g.arrived) > 0 {
+		<-g.arrived
+	}
+	g.Lock()
+	first := asyncAppend(t, t.Context(), s, "order-first", eventstore.NoStream, newEvents(1))
+	<-g.arrived
+	repeated := newEvents(1)
+	var answers []<-chan answer
+	for i, a := range []struct {
+		stream string
+		events []eventstore.Event
+	}{
+		{"order-1", repeated},
+		{"order-1", repeated}, // commits
+		{"order-2", newEvents(1)},
+		{"order-1", repeated},
+	} {
+		answers = append(answers, asyncAppend(t, t.Context(), s, a.stream, eventstore.NoStream, a.events))
+		queued(s, i+1)
+	}
+	fault.on.Store(true)
+	g.Unlock()
+	if a := <-first; a.err != nil {
+		t.Fatal(a.err)
+	}
+	for i, unknown := range []bool{true, false, true, false} {
+		if a := <-answers[i]; a.err == nil || errors.Is(a.err, eventstore.ErrFailed) == unknown {
+			t.Errorf("append %d: %+v, want an unknown outcome: %v", i, a, unknown)
+		}
+	}
+	for stream, written := range map[string]bool{"order-1": true, "order-2": false} {
+		if last, err := s.lastRevision(stream); err != nil || (last == 0) != written {
+			t.Errorf("%s: last revision %d in Pebble, error %v", stream, last, err)
+		}
+	}
+}
+
 func TestNothingIsAcknowledgedAfterPebbleGaveUp(t *testing.T) {
 	s := mustOpen(t, "data", &Config{FS: vfs.NewMem()})
 	defer mustClose(t, s)

@@ -12,6 +12,7 @@ import (
 const (
 	pulse     = quietLane / 4   // how often quiet lanes and a checkpoint that is due are looked for
 	saveLimit = 5 * time.Second // for one checkpoint, also the last one
+	saveAgain = time.Second     // after a checkpoint that was not saved
 )
 
 // A flow is one run of an active relay: goroutines that read, publish and save, around a loop that alone touches the

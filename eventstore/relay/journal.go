@@ -85,5 +85,5 @@ func (j *journal) unsure() bool { return j.unknown != nil }
 
 // retryDue reports whether it is time to try a save that has failed again.
 func (j *journal) retryDue(now time.Time) bool {
-	return j.unsure() && now.Sub(j.failed) >= checkpointEvery
+	return j.unsure() && now.Sub(j.failed) >= saveAgain
 }

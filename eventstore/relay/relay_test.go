@@ -165,6 +165,47 @@ func TestAnIdleLedgerIsSilent(t *testing.T) {
 	})
 }
 
+// TestATrickleOfEvents has one event come each second: that costs the ledger few checkpoints, and who stands by sees
+// that the relay is well although events always wait for the next one.
+func TestATrickleOfEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newLedger(8)
+		b := newBus(newView(source))
+		one, two := newRelay(t, source, b), newRelay(t, source, b)
+		first := start(t, one.Run)
+		write(t, source, 0, 1)
+		time.Sleep(time.Second)
+		second := start(t, two.Run)
+		for i := range 3600 {
+			write(t, source, 1+i, 2+i)
+			time.Sleep(time.Second)
+			// A relay learns that another one has come when it saves its next checkpoint.
+			if i > 10 && one.Status().Active == two.Status().Active {
+				t.Fatalf("active after %d s: %v and %v", i, one.Status().Active, two.Status().Active)
+			}
+		}
+		if n := source.checkpoints("main"); n > 3600/10+5 {
+			t.Errorf("%d checkpoints in an hour", n)
+		}
+		if b.view.twice > 12 {
+			t.Errorf("%d events came twice", b.view.twice)
+		}
+		active, other := first, second
+		if two.Status().Active {
+			active, other = second, first
+		}
+		write(t, source, 3601, 3602)
+		synctest.Wait()
+		before := source.checkpoints("main")
+		active.end(t)
+		if n := source.checkpoints("main"); n != before+1 {
+			t.Errorf("%d checkpoints at the end, want one", n-before)
+		}
+		other.end(t)
+		b.check(t)
+	})
+}
+
 func TestABusThatFailsStopsTheRelayOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newLedger(4)

@@ -9,12 +9,15 @@ import (
 )
 
 const (
-	takeOverAfter = 30 * time.Second // without progress by the active relay while there is something to relay
+	// takeOverAfter is how long the active relay may make no progress while there is something to relay. A healthy one
+	// saves a checkpoint each 10 s, and is left time to try again where that fails.
+	takeOverAfter = 30 * time.Second
 	watchEvery    = time.Second
 )
 
 // standBy returns nil when the other relay has made no progress for 30 s although events wait. That bounds how often
-// two relays publish the same, but does not prevent it: the other may still be at it.
+// two relays publish the same, but does not prevent it: the other may still be at it, until it saves its next checkpoint
+// and learns that it was relieved.
 func (r *Relay) standBy(ctx context.Context) error {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()

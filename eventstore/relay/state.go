@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	quietLane       = time.Second // a lane that long without a message gets a tick
-	checkpointEvery = time.Second // at most one checkpoint in that time …
-	checkpointAfter = 1000        // … unless so many events were taken
+	quietLane       = time.Second      // a lane that long without a message gets a tick
+	checkpointEvery = 10 * time.Second // at most one checkpoint in that time, as the ledger keeps them all …
+	checkpointAfter = 1000             // … unless so many events were taken
+	checkpointFirst = time.Second      // the first one comes sooner, so that of two relays that start at once one soon stands by
 
 	maxBatch        = 100     // deliveries handed to the bus in one call
 	maxPending      = 4_096   // events read and not yet taken by the bus
@@ -33,7 +34,7 @@ type State struct {
 	pending     int                 // events in all queues
 	bytes       int                 // their size
 	unsaved     int                 // events taken since the last checkpoint
-	saved       time.Time           // when that was
+	saved       time.Time           // when that was, or would have been
 }
 
 type lane struct {
@@ -75,7 +76,7 @@ func NewState(ledger eventstore.Identity, from Checkpoint, now time.Time) (*Stat
 		lanes:       make([]lane, ledger.Lanes),
 		read:        from.Position,
 		chain:       from.Chain,
-		saved:       now,
+		saved:       now.Add(checkpointFirst - checkpointEvery),
 	}
 	for i, sent := range from.Lanes {
 		s.lanes[i] = lane{sent: sent, told: sent, since: now}
@@ -159,8 +160,8 @@ func (s *State) Taken(n int, now time.Time) {
 	l.busy, l.tick, l.since = 0, 0, now
 }
 
-// Due reports whether it is time for a checkpoint: something new was taken, and the last one is a second or a
-// thousand events ago.
+// Due reports whether it is time for a checkpoint: something new was taken, and the last one is ten seconds or a
+// thousand events ago, or the state is a second old and there was none.
 func (s *State) Due(now time.Time) bool {
 	return s.unsaved >= checkpointAfter || s.unsaved > 0 && now.Sub(s.saved) >= checkpointEvery
 }

@@ -199,7 +199,7 @@ func TestQuietLanesGetOneTickPerHead(t *testing.T) {
 	}
 }
 
-func TestCheckpointsAreDueAfterASecondOrAThousandEvents(t *testing.T) {
+func TestCheckpointsAreDueAfterTenSecondsOrAThousandEvents(t *testing.T) {
 	s := newState(t, 1)
 	publish := func(position eventstore.Position) {
 		t.Helper()
@@ -214,24 +214,32 @@ func TestCheckpointsAreDueAfterASecondOrAThousandEvents(t *testing.T) {
 	}
 	publish(1)
 	if s.Due(epoch.Add(time.Second - 1)) {
-		t.Error("due before a second")
+		t.Error("the first is due before a second")
 	}
 	if !s.Due(epoch.Add(time.Second)) {
-		t.Error("not due after a second")
+		t.Error("the first is not due after a second")
 	}
-	if c := s.Checkpoint(epoch.Add(time.Second)); c.Position != 1 || c.Lanes[0] != 1 {
+	if c := s.Checkpoint(epoch); c.Position != 1 || c.Lanes[0] != 1 {
 		t.Errorf("checkpoint %+v", c)
 	}
 	if s.Due(epoch.Add(time.Hour)) {
 		t.Error("due again without anything new")
 	}
+	publish(2)
+	if s.Due(epoch.Add(10*time.Second - 1)) {
+		t.Error("due before ten seconds")
+	}
+	if !s.Due(epoch.Add(10 * time.Second)) {
+		t.Error("not due after ten seconds")
+	}
+	s.Checkpoint(epoch.Add(10 * time.Second))
 	for i := range 1000 {
-		if s.Due(epoch.Add(time.Second)) {
+		if s.Due(epoch.Add(10 * time.Second)) {
 			t.Fatalf("due after %d events", i)
 		}
-		publish(eventstore.Position(2 + i))
+		publish(eventstore.Position(3 + i))
 	}
-	if !s.Due(epoch.Add(time.Second)) {
+	if !s.Due(epoch.Add(10 * time.Second)) {
 		t.Error("not due after 1,000 events")
 	}
 }

@@ -26,7 +26,7 @@ type attributes struct {
 	epoch                     uint64
 	correlation, causation    string
 	traceparent               string
-	businessUnit, site        string
+	businessUnit              string
 }
 
 // The members of an event's metadata that become attributes. Writers of events may leave out any of them.
@@ -35,7 +35,6 @@ type metadata struct {
 	Correlation  string    `json:"correlation"`
 	Causation    string    `json:"causation"`
 	Traceparent  string    `json:"traceparent"`
-	Site         string    `json:"site"`
 	Occurred     time.Time `json:"occurred"`
 	Epoch        uint64    `json:"epoch"`
 }
@@ -63,7 +62,6 @@ func attributesOf(d eventstore.Delivery, region string) attributes {
 		causation:    attribute(m.Causation),
 		traceparent:  attribute(m.Traceparent),
 		businessUnit: attribute(m.BusinessUnit),
-		site:         attribute(m.Site),
 	}
 }
 

@@ -40,7 +40,6 @@ const (
 	KeyType         = "type"         // as in the body
 	KeyRegion       = "region"
 	KeyBusinessUnit = "businessunit"
-	KeySite         = "site"
 )
 
 // New makes the message of a delivery that leaves the given region, which may be empty. It is what a publisher is
@@ -53,7 +52,7 @@ func New(d eventstore.Delivery, region string) *watermill.Message {
 	m.Metadata[KeyContentType] = ContentType
 	m.Metadata[KeyType] = a.kind
 	for key, value := range map[string]string{
-		KeySubject: a.subject, KeyRegion: a.region, KeyBusinessUnit: a.businessUnit, KeySite: a.site,
+		KeySubject: a.subject, KeyRegion: a.region, KeyBusinessUnit: a.businessUnit,
 	} {
 		if value != "" {
 			m.Metadata[key] = value

@@ -338,11 +338,8 @@ func TestMetadataOfAMessage(t *testing.T) {
 		t.Error("the payload is not the encoded delivery")
 	}
 	d := shipped()
-	d.Event.Metadata = []byte(`{"site":"jena","business_unit":"a\u0000b","correlation":"` + strings.Repeat("x", 257) + `"}`)
+	d.Event.Metadata = []byte(`{"business_unit":"a\u0000b","correlation":"` + strings.Repeat("x", 257) + `"}`)
 	m = message.New(d, "")
-	if m.Metadata[message.KeySite] != "jena" {
-		t.Errorf("site %q", m.Metadata[message.KeySite])
-	}
 	if _, ok := m.Metadata[message.KeyBusinessUnit]; ok || strings.Contains(string(m.Payload), "correlationid") {
 		t.Error("a value that no broker takes went into an attribute")
 	}

@@ -84,7 +84,10 @@ var setUpHuma = sync.OnceFunc(func() {
 		if q == nil {
 			return newProblem(humaRefusal(status, msg, errs))
 		}
-		if status == http.StatusInternalServerError && len(errs) == 1 { // what a handler returned, or a failed read
+		if msg == "cannot read request body" { // chunks that are none, or too few bytes: it is the client's doing
+			return q.server.Problem(ctx.Context(), &Error{Status: http.StatusBadRequest, Code: codeMalformedBody, Detail: "The body cannot be read to its end."})
+		}
+		if status == http.StatusInternalServerError && len(errs) == 1 { // what a handler returned
 			return q.server.Problem(ctx.Context(), errs[0])
 		}
 		return q.server.Problem(ctx.Context(), worst(status, msg, errs))

@@ -128,6 +128,21 @@ func named(list []any) map[string]any {
 	return byName
 }
 
+// Names returns what the paths of changes call the entries of a list: each by its id or line where those tell all of
+// them apart, else by where it stands, from 0. Entries are what [json.Unmarshal] makes of them.
+func Names(list []any) []string {
+	apart := named(list) != nil
+	names := make([]string, len(list))
+	for i, e := range list {
+		if apart {
+			names[i] = nameOf(e)
+		} else {
+			names[i] = strconv.Itoa(i)
+		}
+	}
+	return names
+}
+
 func nameOf(entry any) string {
 	o, ok := entry.(map[string]any)
 	if !ok {

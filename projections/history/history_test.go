@@ -295,3 +295,21 @@ func TestAnyHistory(t *testing.T) {
 		}
 	})
 }
+
+func TestNames(t *testing.T) {
+	id := func(member, name string) any { return map[string]any{member: name} }
+	for _, tt := range []struct {
+		list []any
+		want []string
+	}{
+		{[]any{}, []string{}},
+		{[]any{id("id", "2"), id("line", "1")}, []string{"2", "1"}},
+		{[]any{id("line", "7"), id("line", "7")}, []string{"0", "1"}},
+		{[]any{id("id", "7"), id("kind", "7")}, []string{"0", "1"}},
+		{[]any{"a", "b"}, []string{"0", "1"}},
+	} {
+		if diff := cmp.Diff(tt.want, history.Names(tt.list)); diff != "" {
+			t.Errorf("names of %v (-want +got):\n%s", tt.list, diff)
+		}
+	}
+}

@@ -17,7 +17,7 @@ CREATE TABLE orders (
     status_since   BIGINT NOT NULL, -- when what led to the status happened
     kind           TEXT   NOT NULL,
     channel        TEXT   NOT NULL,
-    customer       TEXT   NOT NULL, -- the buyer's first identifier
+    customer       TEXT   NOT NULL, -- the value of the identifier by which the buyer is known
     purchase_order TEXT   NOT NULL,
     currency       TEXT   NOT NULL,
     total          TEXT   NOT NULL,
