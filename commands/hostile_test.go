@@ -21,13 +21,13 @@ import (
 // hostileData returns the folder with texts that are known to break programs, which does not belong to the project.
 func hostileData(t *testing.T) string {
 	t.Helper()
-	data := os.Getenv("ORDERLEDGER_DATA")
+	data := os.Getenv("ORDERLEDGER_TEST_DATA")
 	if data == "" {
 		data = filepath.Join("..", "..", "shared", "data")
 	}
 	dir := filepath.Join(data, "hostile")
 	if _, err := os.Stat(dir); err != nil {
-		t.Skip("the JSON test suite and the naughty strings are not here: set ORDERLEDGER_DATA to the folder that has them in hostile/")
+		t.Skip("the JSON test suite and the naughty strings are not here: set ORDERLEDGER_TEST_DATA to the folder that has them in hostile/")
 	}
 	return dir
 }

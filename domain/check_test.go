@@ -287,7 +287,7 @@ func TestLineCheck(t *testing.T) {
 func TestNaughtyStrings(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(data(), "hostile", "blns.json"))
 	if err != nil {
-		t.Skipf("the list of naughty strings is not here; ORDERLEDGER_DATA names the directory that has hostile/blns.json: %v", err)
+		t.Skipf("the list of naughty strings is not here; ORDERLEDGER_TEST_DATA names the directory that has hostile/blns.json: %v", err)
 	}
 	var naughty []string
 	if err := json.Unmarshal(text, &naughty); err != nil || len(naughty) < 400 {
@@ -347,7 +347,7 @@ func TestNaughtyStrings(t *testing.T) {
 
 // data is the directory of test data that is not part of the project.
 func data() string {
-	if dir := os.Getenv("ORDERLEDGER_DATA"); dir != "" {
+	if dir := os.Getenv("ORDERLEDGER_TEST_DATA"); dir != "" {
 		return dir
 	}
 	return filepath.Join("..", "..", "shared", "data")

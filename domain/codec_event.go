@@ -25,7 +25,6 @@ func (e *Rejected) code(c *coder) {
 
 func (e *Held) code(c *coder) {
 	required(c, "hold", &e.Hold, (*Hold).code)
-	c.decision(&e.Decision)
 }
 
 func (e *Released) code(c *coder) {

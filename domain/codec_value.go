@@ -202,6 +202,7 @@ func (h *Hold) code(c *coder) {
 	c.reason(&h.Reason)
 	str(c, "role", &h.Role)
 	c.date("until", &h.Until)
+	c.decision(&h.Decision)
 }
 
 func (v *Confirmation) code(c *coder) {

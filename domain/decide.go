@@ -232,7 +232,7 @@ func (d *decider) allocate(allocations []Allocation, decision Decision, reason R
 
 func (d *decider) putOnHold(reason Reason, role string, until Date, decision Decision) {
 	id := "h" + strconv.Itoa(d.order.HoldsEver+1)
-	d.emit(&Held{Hold: Hold{ID: id, Reason: reason, Role: role, Until: until}, Decision: decision})
+	d.emit(&Held{Hold: Hold{ID: id, Reason: reason, Role: role, Until: until, Decision: decision}})
 }
 
 // ended refuses what may not be done to an order that has come to its end.

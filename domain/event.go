@@ -39,8 +39,7 @@ type Rejected struct {
 
 // Held says that the order waits for a release.
 type Held struct {
-	Hold     Hold     `json:"hold"`
-	Decision Decision `json:"decision,omitzero"` // empty where a person held it
+	Hold Hold `json:"hold"`
 }
 
 // Released says that a hold has ended.

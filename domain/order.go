@@ -163,6 +163,8 @@ type Hold struct {
 	Reason Reason `json:"reason"`
 	Role   string `json:"role,omitempty"` // who is to release it, not enforced; empty: whoever may change the order
 	Until  Date   `json:"until,omitzero"` // when it is to be looked at again; nothing happens by itself
+
+	Decision Decision `json:"decision,omitzero"` // why, where the rules held it
 }
 
 // A Confirmation is a site's answer.

@@ -81,7 +81,7 @@ func table(t *testing.T, name string) []map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(data(), "vocab", name))
 	if err != nil {
-		t.Skipf("the published list is not here; ORDERLEDGER_DATA names the directory that has vocab/%s: %v", name, err)
+		t.Skipf("the published list is not here; ORDERLEDGER_TEST_DATA names the directory that has vocab/%s: %v", name, err)
 	}
 	records, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
 	if err != nil || len(records) < 100 {

@@ -69,7 +69,7 @@ func tell(e domain.Event, before, after *domain.Order) (t told, ok bool) {
 	case *domain.Rejected:
 		t.Code, t.reason, t.decision = CodeRejected, e.Reason, e.Decision
 	case *domain.Held:
-		t.Code, t.Hold, t.Role, t.reason, t.decision = CodeHeld, e.Hold.ID, e.Hold.Role, e.Hold.Reason, e.Decision
+		t.Code, t.Hold, t.Role, t.reason, t.decision = CodeHeld, e.Hold.ID, e.Hold.Role, e.Hold.Reason, e.Hold.Decision
 	case *domain.Released:
 		t.Code, t.Hold, t.reason = CodeReleased, e.Hold, e.Reason
 	case *domain.Amended:

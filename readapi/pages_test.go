@@ -188,7 +188,7 @@ func TestOrderPageInTrouble(t *testing.T) {
 	}
 
 	p = page("held", "watched")
-	shows(t, p, ".note.hold", "On hold: first order of this customer. May be released by fraud.")
+	shows(t, p, ".note.hold", "On hold: first order of this customer. May be released by fraud.Why?Row V7 of rule set abababab channelwatched")
 	shows(t, p, ".walk .now .name", "Submitted")
 
 	p = page("held again", "web", domain.PlaceHold{Reason: domain.Reason{Code: "credit_limit"}, Until: domain.Date{Day: "2026-12-24"}})

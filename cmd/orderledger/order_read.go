@@ -73,6 +73,9 @@ func printOrder(e *environment, o *readapi.Order) {
 		if h.Role != "" {
 			e.printf("  (released by %s)", h.Role)
 		}
+		if h.Decision.Row != "" {
+			e.printf("  by row %s of rule set %.12s", h.Decision.Row, h.Decision.RuleSet)
+		}
 		e.printf("\n")
 	}
 	w := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)

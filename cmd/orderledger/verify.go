@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/eventstore/pebblestore"
@@ -21,17 +23,14 @@ func (v verifyCommand) Run(ctx context.Context, e *environment) error {
 		return err
 	}
 	defer ledger.Close()
-	var report struct {
-		Ledger *pebblestore.Report `json:"ledger,omitempty"`
-		Views  *projections.Report `json:"views,omitempty"`
-	}
+	var report verification
 	var faults []error
 	if v.What != "views" {
 		found, err := verifyLedger(ctx, e, ledger)
 		if err != nil {
 			return err
 		}
-		report.Ledger = &found
+		report.Ledger = ledgerReport(found)
 		if found.Problem != "" {
 			faults = append(faults, fmt.Errorf("the ledger is not what was written: position %d: %s", found.Bad, found.Problem))
 		} else if !e.JSON {
@@ -43,8 +42,9 @@ func (v verifyCommand) Run(ctx context.Context, e *environment) error {
 		if err != nil {
 			return err
 		}
-		report.Views = &found
+		report.Views = &viewsVerification{Rows: found.Rows}
 		if found.Difference != nil {
+			report.Views.Difference = &rowDifference{found.Difference.Table, found.Difference.Key, found.Difference.Column, found.Difference.Fault}
 			faults = append(faults, fmt.Errorf("the read models are not what the ledger adds up to: %v; 'orderledger rebuild' makes them anew", found.Difference))
 		}
 	}
@@ -59,6 +59,41 @@ func (v verifyCommand) Run(ctx context.Context, e *environment) error {
 	return nil
 }
 
+// A verification is what verify --json prints.
+type verification struct {
+	Ledger *ledgerVerification `json:"ledger,omitempty"`
+	Views  *viewsVerification  `json:"views,omitempty"`
+}
+
+type ledgerVerification struct {
+	Events     uint64                `json:"events"`
+	Head       eventstore.Position   `json:"head"`
+	Chain      eventstore.Hash       `json:"chain"`
+	Problem    string                `json:"problem,omitempty"`    // what is wrong first
+	Bad        eventstore.Position   `json:"bad,omitempty"`        // at or just before this position
+	Unanchored []eventstore.Position `json:"unanchored,omitempty"` // first and last position that no anchor vouches for yet
+}
+
+type viewsVerification struct {
+	Rows       int            `json:"rows"` // that were compared and are equal
+	Difference *rowDifference `json:"difference,omitempty"`
+}
+
+type rowDifference struct {
+	Table  string `json:"table"`
+	Key    string `json:"key"`
+	Column string `json:"column,omitempty"`
+	Fault  string `json:"fault"`
+}
+
+func ledgerReport(r pebblestore.Report) *ledgerVerification {
+	v := &ledgerVerification{Events: r.Events, Head: r.Head.Position, Chain: r.Head.Chain, Problem: r.Problem, Bad: r.Bad}
+	if first, last, ok := r.Unanchored(); ok {
+		v.Unanchored = []eventstore.Position{first, last}
+	}
+	return v
+}
+
 func verifyLedger(ctx context.Context, e *environment, ledger *pebblestore.Store) (pebblestore.Report, error) {
 	bar := e.progress("ledger", "events")
 	report, err := ledger.Verify(ctx, func(done, total uint64) { bar.set(int64(done), float64(done)/float64(max(total, 1))) })
@@ -67,6 +102,9 @@ func verifyLedger(ctx context.Context, e *environment, ledger *pebblestore.Store
 }
 
 func verifyViews(ctx context.Context, e *environment, ledger eventstore.Reader, path string) (projections.Report, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return projections.Report{}, &exitError{exitDifferent, fmt.Errorf("there are no read models in %s: 'orderledger rebuild' makes them", path)}
+	}
 	views, err := projections.Open(ctx, path, nil)
 	if err != nil {
 		return projections.Report{}, err

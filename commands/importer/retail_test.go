@@ -26,13 +26,13 @@ import (
 // retail returns a file of real invoices, which is not part of the project, and the mapping for it, which is.
 func retail(t testing.TB) (file string, mapping *importer.Mapping) {
 	t.Helper()
-	dir := os.Getenv("ORDERLEDGER_DATA")
+	dir := os.Getenv("ORDERLEDGER_TEST_DATA")
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", "shared", "data")
 	}
 	file = filepath.Join(dir, "online-retail", "online_retail_cc0.csv.gz")
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("the invoices are not here: set ORDERLEDGER_DATA to the directory that has online-retail/online_retail_cc0.csv.gz")
+		t.Skip("the invoices are not here: set ORDERLEDGER_TEST_DATA to the directory that has online-retail/online_retail_cc0.csv.gz")
 	}
 	text, err := os.ReadFile("../../docs/mappings/online-retail.yaml")
 	if err != nil {

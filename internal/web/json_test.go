@@ -389,13 +389,13 @@ func TestNaughtyStrings(t *testing.T) {
 // hostile reads a file of hostile inputs that is not part of the project.
 func hostile(t *testing.T, name string) []byte {
 	t.Helper()
-	dir := os.Getenv("ORDERLEDGER_DATA")
+	dir := os.Getenv("ORDERLEDGER_TEST_DATA")
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", "shared", "data")
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "hostile", name))
 	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("%s is not here: set ORDERLEDGER_DATA to the directory that has hostile/%s", name, name)
+		t.Skipf("%s is not here: set ORDERLEDGER_TEST_DATA to the directory that has hostile/%s", name, name)
 	}
 	if err != nil {
 		t.Fatal(err)
