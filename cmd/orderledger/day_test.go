@@ -104,6 +104,7 @@ func nonces() *rand.ChaCha8 { return rand.NewChaCha8([32]byte{1}) }
 
 // dayOfNode lets a running node take the commands of a day and returns its rows.
 func dayOfNode(t *testing.T, day demoCommand, data string, now *clock) map[string][]string {
+	check(t, os.WriteFile(filepath.Join(data, "keys"), nil, 0o600)) // none yet, although the ledger has begun
 	n, err := openNode(t.Context(), nodeConfig{globals: globals{Data: data}, Rules: rules.Optics(), Log: quiet, Now: now.now, Random: nonces()})
 	check(t, err)
 	running, stop := context.WithCancel(t.Context())

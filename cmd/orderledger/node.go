@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -69,10 +70,9 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.keys, err = keyring.Open(filepath.Join(data, "keys")); err != nil {
-		return nil, fmt.Errorf("opening the keys: %w", err)
+	if err = n.openKeys(ctx, filepath.Join(data, "keys")); err != nil {
+		return nil, err
 	}
-	n.opened(n.keys.Close)
 	if n.rules, err = rules.NewActive(ctx, n.ledger, rules.Config{Default: c.Rules, Now: c.Now, Log: c.Log}); err != nil {
 		return nil, fmt.Errorf("reading the rules: %w", err)
 	}
@@ -122,6 +122,29 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 		n.log.Error("the ledger takes no writes", "error", err)
 	}
 	return data, nil
+}
+
+// openKeys opens the keys. Without the file of a ledger that has events, which somebody must have mislaid, it makes no
+// new one: that would erase all personal data in passing.
+func (n *node) openKeys(ctx context.Context, path string) error {
+	head, err := n.ledger.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the ledger's head: %w", err)
+	}
+	switch info, err := os.Stat(path); {
+	case err == nil && info.Size() == 0:
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("making new keys: %w", err)
+		}
+	case errors.Is(err, fs.ErrNotExist) && head.Position > 0:
+		return fmt.Errorf("the keys of this ledger are missing: restore %s from its backup, "+
+			"or, where they are lost and all personal data with them, make an empty file of that name", path)
+	}
+	if n.keys, err = keyring.Open(path); err != nil {
+		return err
+	}
+	n.opened(n.keys.Close)
+	return nil
 }
 
 func (n *node) openViews(ctx context.Context, c nodeConfig, data string) error {

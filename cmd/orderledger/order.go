@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/orderledger/orderledger/domain"
+	"github.com/orderledger/orderledger/readapi"
 )
 
 // orderCommand holds the verbs of one order. ORDER is an id or an order number, as people write it.
@@ -46,10 +47,12 @@ type writeFlags struct {
 
 // answer is what the server says to a change of an order.
 type answer struct {
-	ID     string   `json:"id"`
-	Number string   `json:"number"`
-	Status string   `json:"status"`
-	Events []string `json:"events"`
+	ID     string        `json:"id"`
+	Number string        `json:"number"`
+	Status string        `json:"status"`
+	Events []string      `json:"events"`
+	Reason domain.Reason `json:"reason"`
+	Holds  []domain.Hold `json:"holds"`
 }
 
 // post sends a change and prints what came of it.
@@ -81,6 +84,12 @@ func (w writeFlags) post(ctx context.Context, e *environment, path string, body 
 		return e.printJSON(raw)
 	}
 	e.printf("%s  %s  %s\n", a.Number, a.Status, a.ID)
+	if a.Status == string(domain.StatusRejected) {
+		e.printf("reason  %s %s\n", a.Reason.Code, a.Reason.Text)
+	}
+	for _, h := range a.Holds {
+		e.printf("hold  %s  %s %s\n", h.ID, h.Reason.Code, h.Reason.Text)
+	}
 	return nil
 }
 
@@ -309,12 +318,42 @@ func (r routeCommand) Run(ctx context.Context, e *environment) error {
 // fulfilmentArgs name the part of an order that a site fulfils.
 type fulfilmentArgs struct {
 	Order      string `arg:"" help:"Id or number."`
-	Fulfilment string `arg:"" optional:"" default:"f1" help:"Fulfilment (default: ${default})."`
+	Fulfilment string `arg:"" optional:"" help:"Fulfilment, such as f1 (default: the only one)."`
 	writeFlags
 }
 
 func (f fulfilmentArgs) report(ctx context.Context, e *environment, action string, body any) error {
+	if f.Fulfilment == "" {
+		c, err := e.client()
+		if err != nil {
+			return err
+		}
+		if f.Fulfilment, err = c.onlyFulfilment(ctx, f.Order); err != nil {
+			return err
+		}
+	}
 	return f.change(ctx, e, f.Order, "fulfilments/"+url.PathEscape(f.Fulfilment)+"/"+action, body)
+}
+
+// onlyFulfilment names the fulfilment of an order that has one, those left out that have failed or were moved.
+func (c *client) onlyFulfilment(ctx context.Context, order string) (string, error) {
+	var found readapi.Order
+	if _, err := c.call(ctx, request{method: http.MethodGet, path: "/v1/orders/" + url.PathEscape(order)}, &found); err != nil {
+		return "", err
+	}
+	var names []string
+	for _, f := range found.Fulfilments {
+		if f.Phase != domain.PhaseFailed && f.Phase != domain.PhaseUnrouted {
+			names = append(names, f.ID)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return "", &exitError{exitRefused, errors.New("no site fulfils the order")}
+	case 1:
+		return names[0], nil
+	}
+	return "", usage("several sites fulfil the order, name the fulfilment: %s", strings.Join(names, ", "))
 }
 
 type rerouteCommand struct {
@@ -457,6 +496,15 @@ func (c eraseCommand) Run(ctx context.Context, e *environment) error {
 	}
 	if e.JSON {
 		return e.printJSON(result)
+	}
+	var erased struct {
+		Keys int `json:"keys"`
+	}
+	if err := json.Unmarshal(result, &erased); err != nil {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if erased.Keys == 0 {
+		return &exitError{exitNotFound, fmt.Errorf("there is no personal data of %s: nothing was erased", c.Subject)}
 	}
 	e.printf("erased %s\n", c.Subject)
 	return nil

@@ -201,7 +201,7 @@ func (w watchCommand) Run(ctx context.Context, e *environment) error {
 // historyCommand replays one order.
 type historyCommand struct {
 	Order    string `arg:"" help:"Id or number."`
-	At       string `placeholder:"MOMENT" help:"The order as it was at a revision, or a time such as 2026-11-22T10:00:00Z."`
+	At       string `placeholder:"MOMENT" help:"The order as it was at a revision, at position:N, or at a time such as 2026-11-22T10:00:00Z."`
 	Diff     string `placeholder:"FROM..TO" help:"What changed between two revisions or times."`
 	Occurred bool   `help:"Times mean when things happened, not when the ledger took them."`
 }
@@ -217,6 +217,9 @@ func (h historyCommand) Run(ctx context.Context, e *environment) error {
 	}
 	query := url.Values{}
 	if h.Occurred {
+		if h.At == "" && h.Diff == "" {
+			return usage("--occurred goes with --at or --diff")
+		}
 		query.Set("clock", "occurred")
 	}
 	path := "/v1/history/orders/" + id
@@ -226,11 +229,13 @@ func (h historyCommand) Run(ctx context.Context, e *environment) error {
 		return usage("--at and --diff exclude each other")
 	case h.At != "":
 		path += "/state"
-		name := "at"
-		if revision.MatchString(h.At) {
-			name = "revision"
+		if position, ok := strings.CutPrefix(h.At, "position:"); ok {
+			query.Set("position", position)
+		} else if revision.MatchString(h.At) {
+			query.Set("revision", h.At)
+		} else {
+			query.Set("at", h.At)
 		}
-		query.Set(name, h.At)
 		print = printState
 	case h.Diff != "":
 		from, to, ok := strings.Cut(h.Diff, "..")
