@@ -52,7 +52,10 @@ func (i importCommand) Run(ctx context.Context, e *environment) error {
 	if err == nil {
 		err = rejects.Sync()
 	}
-	if err = errors.Join(err, rejects.Close(), target.close()); err != nil {
+	if err = errors.Join(err, rejects.Close(), target.close()); errors.Is(err, importer.ErrMapping) {
+		return &exitError{exitUsage, err}
+	}
+	if err != nil {
 		e.note("stopped after %d lines. Run the same command again to go on: nothing will be taken in twice.", summary.Lines)
 		return err
 	}

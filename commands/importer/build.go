@@ -44,10 +44,13 @@ type boundExtra struct {
 	name string
 }
 
+// ErrMapping is returned for a file that the mapping cannot be meant for. Nothing of it was imported.
+var ErrMapping = errors.New("the file does not fit the mapping")
+
 // newBuilder finds the columns of a mapping in the heading of a file.
 func newBuilder(m *mapping, heading record) (*builder, error) {
 	if heading.fault != "" {
-		return nil, fmt.Errorf("the heading cannot be read: %s", heading.fault)
+		return nil, fmt.Errorf("%w: its heading cannot be read: %s", ErrMapping, heading.fault)
 	}
 	index := make(map[string]int)
 	var twice []string
@@ -67,7 +70,7 @@ func newBuilder(m *mapping, heading record) (*builder, error) {
 		}
 	}
 	if faults != nil {
-		return nil, fmt.Errorf("the file does not fit the mapping: %s", strings.Join(faults, ", "))
+		return nil, fmt.Errorf("%w: %s", ErrMapping, strings.Join(faults, ", "))
 	}
 
 	bind := func(f *field) boundField {

@@ -159,7 +159,7 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	tests := map[string]struct{ name, text, want string }{
 		"another heading":   {"o.csv", "a,b\n", `the file does not fit the mapping: it has no column "country", it has no column "customer"`},
 		"a column twice":    {"o.csv", "sku," + heading, `it has several columns "sku"`},
-		"heading not UTF-8": {"o.csv", "\xff\xfeo\x00", "the heading cannot be read: invalid_utf8"},
+		"heading not UTF-8": {"o.csv", "\xff\xfeo\x00", "the file does not fit the mapping: its heading cannot be read: invalid_utf8"},
 		"not gzipped":       {"o.csv.gz", heading, "is not gzipped"},
 		"empty gzip":        {"o.csv.gz", "", "is not gzipped"},
 		"broken gzip":       {"o.csv.gz", "\x1f\x8bxxxxxxxxxxxxxxxx", "gzip"},
