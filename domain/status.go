@@ -112,3 +112,27 @@ func (o Order) phase() Status {
 	}
 	return StatusRouted
 }
+
+// Progress is how far a fulfilment has come: in the words of an order's status, or failed or unrouted where it ended
+// early.
+func (f Fulfilment) Progress() string {
+	shipped, delivered, begun := true, true, false
+	for _, p := range f.Parts {
+		shipped = shipped && !p.Shipped.Less(p.Quantity)
+		delivered = delivered && !p.Delivered.Less(p.Quantity)
+		begun = begun || p.Shipped.Sign() > 0
+	}
+	switch {
+	case f.Phase == PhaseFailed || f.Phase == PhaseUnrouted:
+		return string(f.Phase)
+	case begun && delivered:
+		return string(StatusDelivered)
+	case begun && shipped:
+		return string(StatusShipped)
+	case begun:
+		return string(StatusPartiallyShipped)
+	case f.Phase == PhaseStarted:
+		return string(StatusInFulfilment)
+	}
+	return string(f.Phase)
+}

@@ -70,26 +70,8 @@ func age(seconds float64) string {
 	return strconv.Itoa(int(max(0, seconds))) + "\u00a0s"
 }
 
-// phase says how far a site has come, by its own word and by what it has shipped.
-func phase(f domain.Fulfilment) string {
-	var quantity, shipped, delivered float64
-	for _, p := range f.Parts {
-		quantity += float(p.Quantity)
-		shipped += float(p.Shipped)
-		delivered += float(p.Delivered)
-	}
-	switch {
-	case f.Phase == domain.PhaseFailed || f.Phase == domain.PhaseUnrouted:
-		return sentence(string(f.Phase))
-	case quantity > 0 && delivered >= quantity:
-		return "Delivered"
-	case quantity > 0 && shipped >= quantity:
-		return "Shipped"
-	case shipped > 0:
-		return "Partly shipped"
-	}
-	return sentence(string(f.Phase))
-}
+// phase says how far a site has come.
+func phase(f domain.Fulfilment) string { return sentence(f.Progress()) }
 
 // bar draws how much of a line has been shipped and delivered.
 func bar(l OrderLine) template.HTML {

@@ -141,7 +141,7 @@ func TestOrderPage(t *testing.T) {
 		t.Errorf("bar %q", attribute(bars[0], "aria-label"))
 	}
 	shows(t, p, ".totals .sum dd", "3\u00a0770.60\u00a0EUR")
-	shows(t, p, ".site h3", "Jena f1 Failed", "Wetzlar f2 Partly shipped")
+	shows(t, p, ".site h3", "Jena f1 Failed", "Wetzlar f2 Partially shipped")
 	shows(t, p, ".site .bad", "the coating machine is down")
 	shows(t, p, ".site details summary", "Why Jena?", "Why Wetzlar?")
 	shows(t, p, ".site details .row strong", "R2", "R2")

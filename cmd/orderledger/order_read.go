@@ -86,7 +86,7 @@ func printOrder(e *environment, o *readapi.Order) {
 	_ = w.Flush()
 	e.printf("total  %s\n", o.Display.Total)
 	for _, f := range o.Fulfilments {
-		e.printf("%s  %s  %s", f.ID, f.Site, f.Phase)
+		e.printf("%s  %s  %s", f.ID, f.Site, f.Progress())
 		for _, s := range f.Shipments {
 			e.printf("  shipment %s %s %s", s.ID, s.Carrier, s.Tracking)
 		}
