@@ -88,7 +88,7 @@ const (
 )
 
 const exitCodesHelp = "Exit codes: 0 done; 1 failed; 2 wrong usage or malformed input; 3 refused by the order's state; 4 not found; " +
-	"5 server or ledger not available; 6 a verification found a difference; 130 interrupted."
+	"5 server or ledger not available; 6 a verification found a difference; 130 interrupted, but for what only watches."
 
 // An exitError is an error with an exit code of its own.
 type exitError struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -55,11 +56,17 @@ func (l pebbleLogger) Infof(format string, args ...any) {
 }
 
 func (l pebbleLogger) Errorf(format string, args ...any) {
-	l.log.Warn("pebble", "message", fmt.Sprintf(format, args...))
+	l.log.Warn("pebble", "message", firstLine(format, args...))
 }
 
 func (l pebbleLogger) Fatalf(format string, args ...any) {
-	l.fail(fmt.Errorf(format, args...))
+	l.fail(errors.New(firstLine(format, args...)))
+}
+
+// firstLine formats a message and leaves out the stack that Pebble's errors write below it.
+func firstLine(format string, args ...any) string {
+	line, _, _ := strings.Cut(fmt.Sprintf(format, args...), "\n")
+	return line
 }
 
 // checkSpace returns ErrFull while the disk has no more room than the reserve.
