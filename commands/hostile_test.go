@@ -10,32 +10,18 @@ import (
 	"net/http"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/orderledger/orderledger/domain"
 	"github.com/orderledger/orderledger/eventstore"
+	"github.com/orderledger/orderledger/internal/realdata"
 )
-
-// hostileData returns the folder with texts that are known to break programs, which does not belong to the project.
-func hostileData(t *testing.T) string {
-	t.Helper()
-	data := os.Getenv("ORDERLEDGER_TEST_DATA")
-	if data == "" {
-		data = filepath.Join("..", "..", "shared", "data")
-	}
-	dir := filepath.Join(data, "hostile")
-	if _, err := os.Stat(dir); err != nil {
-		t.Skip("the JSON test suite and the naughty strings are not here: set ORDERLEDGER_TEST_DATA to the folder that has them in hostile/")
-	}
-	return dir
-}
 
 // jsonSuite reads the JSON test suite (github.com/nst/JSONTestSuite).
 func jsonSuite(t *testing.T) map[string]string {
 	t.Helper()
-	f, err := os.Open(filepath.Join(hostileData(t), "JSONTestSuite_parsing.tar.gz"))
+	f, err := os.Open(realdata.Path(t, "hostile", "JSONTestSuite_parsing.tar.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +56,7 @@ func jsonSuite(t *testing.T) map[string]string {
 
 func naughtyStrings(t *testing.T) []string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(hostileData(t), "blns.json"))
+	text, err := os.ReadFile(realdata.Path(t, "hostile", "blns.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

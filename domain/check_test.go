@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/orderledger/orderledger/domain"
 	"github.com/orderledger/orderledger/domain/domaintest"
+	"github.com/orderledger/orderledger/internal/realdata"
 )
 
 const malformedHead = `# What is said to values that make no sense: one row per field of each action, each with what was put into it and the code of
@@ -285,9 +285,9 @@ func TestLineCheck(t *testing.T) {
 
 // What naughty strings are accepted as names, texts or data comes back from the ledger as it was.
 func TestNaughtyStrings(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(data(), "hostile", "blns.json"))
+	text, err := os.ReadFile(realdata.Path(t, "hostile", "blns.json"))
 	if err != nil {
-		t.Skipf("the list of naughty strings is not here; ORDERLEDGER_TEST_DATA names the directory that has hostile/blns.json: %v", err)
+		t.Fatal(err)
 	}
 	var naughty []string
 	if err := json.Unmarshal(text, &naughty); err != nil || len(naughty) < 400 {
@@ -343,12 +343,4 @@ func TestNaughtyStrings(t *testing.T) {
 	if accepted < len(naughty) {
 		t.Errorf("only %d of %d were accepted anywhere", accepted, len(naughty))
 	}
-}
-
-// data is the directory of test data that is not part of the project.
-func data() string {
-	if dir := os.Getenv("ORDERLEDGER_TEST_DATA"); dir != "" {
-		return dir
-	}
-	return filepath.Join("..", "..", "shared", "data")
 }

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"encoding/csv"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
 
 	"github.com/orderledger/orderledger/domain"
+	"github.com/orderledger/orderledger/internal/realdata"
 )
 
 // The lists in the code are those of the standards' publishers.
@@ -79,9 +79,9 @@ func TestVocabularyTakesWholeCodesOnly(t *testing.T) {
 
 func table(t *testing.T, name string) []map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(data(), "vocab", name))
+	text, err := os.ReadFile(realdata.Path(t, "vocab", name))
 	if err != nil {
-		t.Skipf("the published list is not here; ORDERLEDGER_TEST_DATA names the directory that has vocab/%s: %v", name, err)
+		t.Fatal(err)
 	}
 	records, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
 	if err != nil || len(records) < 100 {

@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"github.com/orderledger/orderledger/commands/importer"
+	"github.com/orderledger/orderledger/internal/realdata"
 	"github.com/orderledger/orderledger/projections"
 )
 
 // TestRealOrders takes in the invoices of a real shop, and compares what the read models say per customer, country and
 // day with what a plain loop adds up from the file.
 func TestRealOrders(t *testing.T) {
-	file := filepath.Join(testData(t, "online-retail"), "online_retail_cc0.csv.gz")
+	file := realdata.Path(t, "online-retail", "online_retail_cc0.csv.gz")
 	if !full {
 		file = firstLines(t, file, 10_000)
 	}

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/orderledger/orderledger/commands"
 	"github.com/orderledger/orderledger/eventstore"
+	"github.com/orderledger/orderledger/internal/realdata"
 )
 
 // outside is a running node, seen from the other end of a socket.
@@ -310,7 +310,7 @@ func TestRawBytes(t *testing.T) {
 
 // TestNaughtyStrings submits orders whose texts are known to break programs. They are refused, or come back as they are.
 func TestNaughtyStrings(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(testData(t, "hostile"), "blns.json"))
+	text, err := os.ReadFile(realdata.Path(t, "hostile", "blns.json"))
 	check(t, err)
 	var naughty []string
 	check(t, json.Unmarshal(text, &naughty))
@@ -344,20 +344,6 @@ func TestNaughtyStrings(t *testing.T) {
 	}
 	t.Logf("%d taken", taken)
 	o.wellAfterAll()
-}
-
-// testData returns a folder of data that does not belong to the project.
-func testData(t *testing.T, name string) string {
-	t.Helper()
-	data := os.Getenv("ORDERLEDGER_TEST_DATA")
-	if data == "" {
-		data = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	dir := filepath.Join(data, name)
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("the data for this test are not here: set ORDERLEDGER_TEST_DATA to the folder that has them in %s", name)
-	}
-	return dir
 }
 
 // wellAfterAll checks that the node still takes orders, that nothing has panicked, and that the log tells no secrets

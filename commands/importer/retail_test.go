@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime/metrics"
 	"slices"
 	"strings"
@@ -21,19 +19,13 @@ import (
 
 	"github.com/orderledger/orderledger/commands/importer"
 	"github.com/orderledger/orderledger/domain"
+	"github.com/orderledger/orderledger/internal/realdata"
 )
 
 // retail returns a file of real invoices, which is not part of the project, and the mapping for it, which is.
 func retail(t testing.TB) (file string, mapping *importer.Mapping) {
 	t.Helper()
-	dir := os.Getenv("ORDERLEDGER_TEST_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	file = filepath.Join(dir, "online-retail", "online_retail_cc0.csv.gz")
-	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("the invoices are not here: set ORDERLEDGER_TEST_DATA to the directory that has online-retail/online_retail_cc0.csv.gz")
-	}
+	file = realdata.Path(t, "online-retail", "online_retail_cc0.csv.gz")
 	text, err := os.ReadFile("../../docs/mappings/online-retail.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
+	"github.com/orderledger/orderledger/internal/realdata"
 	"github.com/orderledger/orderledger/internal/web"
 )
 
@@ -389,14 +389,7 @@ func TestNaughtyStrings(t *testing.T) {
 // hostile reads a file of hostile inputs that is not part of the project.
 func hostile(t *testing.T, name string) []byte {
 	t.Helper()
-	dir := os.Getenv("ORDERLEDGER_TEST_DATA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "data")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "hostile", name))
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("%s is not here: set ORDERLEDGER_TEST_DATA to the directory that has hostile/%s", name, name)
-	}
+	b, err := os.ReadFile(realdata.Path(t, "hostile", name))
 	if err != nil {
 		t.Fatal(err)
 	}
