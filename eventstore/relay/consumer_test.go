@@ -199,9 +199,9 @@ func TestUnreadableMessagesAreRejected(t *testing.T) {
 	large.Event.Data = make([]byte, message.MaxBody)
 	bodies := map[string][]byte{
 		"not JSON":       []byte("Erika Mustermann"),
-		"another lane":   message.Encode(wrongLane, ""),
-		"no such lane":   message.Encode(noSuchLane, ""),
-		"left elsewhere": message.Encode(large, ""),
+		"another lane":   message.New(wrongLane, "").Payload,
+		"no such lane":   message.New(noSuchLane, "").Payload,
+		"left elsewhere": message.New(large, "").Payload,
 	}
 	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {

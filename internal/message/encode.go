@@ -13,12 +13,6 @@ import (
 	"github.com/orderledger/orderledger/eventstore"
 )
 
-// Encode writes the body of the message of a delivery that leaves the given region, which may be empty. A body over
-// [MaxBody] is replaced by one without data and metadata that names the event's place in the ledger.
-func Encode(d eventstore.Delivery, region string) []byte {
-	return encode(d, attributesOf(d, region))
-}
-
 // attributes are those attributes of a message that are not in the delivery itself.
 type attributes struct {
 	id, kind, subject, region string
@@ -79,6 +73,7 @@ func attribute(s string) string {
 	return s
 }
 
+// encode writes the body of a message.
 func encode(d eventstore.Delivery, a attributes) []byte {
 	e := d.Event
 	if e == nil {

@@ -35,7 +35,7 @@ func (s stream) ReadStream(_ context.Context, name string, from uint64, _ events
 }
 
 func TestFetchChecksWhatTheLedgerHolds(t *testing.T) {
-	d, whole, err := message.Decode(message.Encode(large(), ""))
+	d, whole, err := message.Decode(bodyOf(large(), ""))
 	if err != nil || whole {
 		t.Fatalf("whole %v, error %v", whole, err)
 	}

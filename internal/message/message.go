@@ -1,7 +1,7 @@
 // Package message turns deliveries of a ledger into messages and back. It is the only place that knows how an event
 // looks on the bus: a CloudEvents 1.0 event in JSON (structured mode), described in docs/events.md.
 //
-// What [Decode] returns equals what [Encode] was given byte for byte, so that a receiver can check the chain. All
+// What [Decode] returns equals what [New] was given byte for byte, so that a receiver can check the chain. All
 // functions are safe for concurrent use.
 package message
 
@@ -43,7 +43,8 @@ const (
 )
 
 // New makes the message of a delivery that leaves the given region, which may be empty. It is what a publisher is
-// given; its UUID is the event's id.
+// given; its UUID is the event's id. A body over [MaxBody] is replaced by one without data and metadata that names the
+// event's place in the ledger.
 func New(d eventstore.Delivery, region string) *watermill.Message {
 	a := attributesOf(d, region)
 	m := watermill.NewMessage(a.id, encode(d, a))
