@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/orderledger/orderledger/commands"
@@ -124,13 +125,13 @@ type importTarget struct {
 
 func (i importCommand) target(ctx context.Context, e *environment) (importTarget, error) {
 	if e.Server != "" {
-		return i.serverTarget(e)
+		return i.serverTarget(ctx, e)
 	}
 	log := slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	n, err := openNode(ctx, nodeConfig{globals: e.globals, Log: log})
 	var locked *eventstore.LockedError
 	if errors.As(err, &locked) && locked.Address != "" {
-		return i.serverTarget(e)
+		return i.serverTarget(ctx, e)
 	}
 	if err != nil {
 		return importTarget{}, err
@@ -202,12 +203,13 @@ func final(status int) bool {
 }
 
 // serverTarget submits to a running server.
-func (i importCommand) serverTarget(e *environment) (importTarget, error) {
+func (i importCommand) serverTarget(ctx context.Context, e *environment) (importTarget, error) {
 	c, err := e.client()
 	if err != nil {
 		return importTarget{}, err
 	}
 	c.http.Transport = &http.Transport{MaxIdleConnsPerHost: i.Workers}
+	var newest newestMark
 	return importTarget{
 		submit: func(ctx context.Context, o importer.Order) (bool, error) {
 			s := i.asked(o.Submit)
@@ -227,8 +229,50 @@ func (i importCommand) serverTarget(e *environment) (importTarget, error) {
 				}
 				return false, refusal
 			}
-			return header.Get("Idempotent-Replayed") == "true", err
+			if err != nil {
+				return false, err
+			}
+			return header.Get("Idempotent-Replayed") == "true", newest.note(header.Get("Orderledger-Mark"))
 		},
-		close: func() error { c.http.CloseIdleConnections(); return nil },
+		close: func() error {
+			defer c.http.CloseIdleConnections()
+			return newest.await(ctx, c)
+		},
 	}, nil
+}
+
+// A newestMark is the mark of what was written last. It may be used by many at once.
+type newestMark struct {
+	mu   sync.Mutex // protects mark
+	mark eventstore.Mark
+}
+
+func (n *newestMark) note(text string) error {
+	mark, err := eventstore.ParseMark(text)
+	if err != nil {
+		return fmt.Errorf("the server answered %q as a mark: %w", text, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if mark.Position > n.mark.Position {
+		n.mark = mark
+	}
+	return nil
+}
+
+// await returns when the read models show what was written, or the user does not wait for them any longer.
+func (n *newestMark) await(ctx context.Context, c *client) error {
+	if n.mark.Position == 0 {
+		return nil
+	}
+	see := request{method: http.MethodGet, path: "/v1/orders?limit=1", header: http.Header{"Orderledger-Mark": {n.mark.String()}}}
+	for {
+		_, err := c.call(ctx, see, nil)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if p := (*problem)(nil); !errors.As(err, &p) || p.Code != "not_yet" {
+			return err
+		}
+	}
 }
