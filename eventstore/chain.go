@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"time"
@@ -25,35 +24,18 @@ func (h *Hash) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Chain links a record to the chain that ends in prev: SHA-256(prev ‖ record). The record is stream, revision, event
-// id, type, time, metadata and data, each preceded by its length as a big-endian 32-bit number; revision and time
-// (Unix nanoseconds) are big-endian 64-bit numbers. The position is left out, so that a ledger keeps its chain when
-// it is copied to another store.
+// Chain links a record to the chain that ends in prev: SHA-256(prev ‖ record), where the record is what [AppendRecord]
+// makes of it.
 //
 // It must not be called for streams for which [Internal] is true.
 func Chain(prev Hash, r *Recorded) Hash {
-	size := len(prev) + 7*4 + len(r.Stream) + 8 + len(r.ID) + len(r.Type) + 8 + len(r.Metadata) + len(r.Data)
-	b := make([]byte, 0, size)
+	b := make([]byte, 0, len(prev)+RecordSize(r))
 	b = append(b, prev[:]...)
-	b = appendField(b, r.Stream)
-	b = appendNumber(b, r.Revision)
-	b = appendField(b, r.ID[:])
-	b = appendField(b, r.Type)
-	b = appendNumber(b, uint64(r.Time.UnixNano()))
-	b = appendField(b, r.Metadata)
-	b = appendField(b, r.Data)
-	return sha256.Sum256(b)
+	return ChainRecord(AppendRecord(b, r))
 }
 
-func appendField[T string | []byte](b []byte, field T) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(len(field)))
-	return append(b, field...)
-}
-
-func appendNumber(b []byte, n uint64) []byte {
-	b = binary.BigEndian.AppendUint32(b, 8)
-	return binary.BigEndian.AppendUint64(b, n)
-}
+// ChainRecord is [Chain] of bytes that hold prev and the canonical form of the event behind it.
+func ChainRecord(b []byte) Hash { return sha256.Sum256(b) }
 
 // An Anchor is the head of a ledger as it was written down outside the ledger's own files. A ledger whose head
 // stands behind its anchor has lost its tail, or is an older copy.

@@ -38,7 +38,7 @@ func (s *Store) anchorEachSecond() {
 		case <-tick.C:
 		}
 		if err := s.writeAnchor(); err != nil {
-			s.log.Warn("the anchor is behind", "dir", s.dir, "error", err)
+			s.logger.Warn("the anchor is behind", "dir", s.dir, "error", err)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func (s *Store) checkAnchor() (disagreement, err error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if p := s.head.Load().position; p > 0 {
-			s.log.Warn("the ledger had no anchor: that its end is missing would not have been noticed", "dir", s.dir, "position", p)
+			s.logger.Warn("the ledger had no anchor: that its end is missing would not have been noticed", "dir", s.dir, "position", p)
 		}
 		return nil, nil
 	case errors.Is(err, eventstore.ErrCorrupt):
@@ -133,22 +133,15 @@ func (s *Store) chainAt(p eventstore.Position) (chain eventstore.Hash, err error
 		return chain, nil
 	}
 	err = s.read(func() error {
-		it, err := s.records(p, p)
+		scan, err := s.locate(p, s.head.Load().end)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = it.Close() }() // its error is read below
-		if !it.First() {
-			return errors.Join(it.Error(), corrupt(p, errMissing))
-		}
-		_, record, err := recordAt(it)
+		_, f, err := scan.next()
 		if err != nil {
-			return err
-		}
-		if _, err := recordStream(record); err != nil {
 			return corrupt(p, err)
 		}
-		chain = recordHead(record)
+		chain = f.chain()
 		return nil
 	})
 	return chain, err

@@ -4,24 +4,31 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/cockroachdb/pebble/v2"
+	"github.com/google/uuid"
 
 	"github.com/orderledger/orderledger/eventstore"
 )
 
 const (
 	maxQueue      = 1024    // appends that wait for the committer
-	maxGroupBytes = 4 << 20 // of one batch, exceeded by at most one append: Pebble keeps small batches in memory in one piece
+	maxGroupBytes = 4 << 20 // of one group, exceeded by at most one append
 )
 
 // A request is an append on its way to the committer. It shares no memory with the caller, who may have given up.
 type request struct {
 	stream   string
+	internal bool
 	expected eventstore.Expected
-	events   []eventstore.Recorded
-	records  [][]byte
+	hint     hint // of the stream
+	frames   []frame
 	bytes    int
 	answer   chan answer // holds one
+}
+
+// id is that of an event of the append.
+func (r *request) id(i int) uuid.UUID {
+	at := recordAt + 4 + len(r.stream) + 4 + 8 + 4
+	return uuid.UUID(r.frames[i][at : at+len(uuid.UUID{})])
 }
 
 type answer struct {
@@ -41,12 +48,17 @@ func (s *Store) Append(ctx context.Context, stream string, expected eventstore.E
 	if s.readOnly != nil {
 		return none, s.readOnly
 	}
-	r := &request{stream: stream, expected: expected, answer: make(chan answer, 1)}
+	r := &request{
+		stream: stream, internal: eventstore.Internal(stream), expected: expected,
+		frames: make([]frame, len(events)), answer: make(chan answer, 1),
+	}
 	for i := range events {
-		record, event := encodeRecord(stream, &events[i])
-		r.records = append(r.records, record)
-		r.events = append(r.events, event)
-		r.bytes += len(record)
+		r.frames[i] = newFrame(stream, &events[i], len(events)-1-i)
+		r.bytes += len(r.frames[i])
+	}
+	if !s.index.isNew(stream) {
+		// The committer, which is one for all, then need not look. It says itself what is wrong with the index.
+		_ = s.read(func() (err error) { r.hint, err = s.index.lookUp(stream); return err })
 	}
 	if err := s.send(ctx, r); err != nil {
 		return none, err
@@ -68,6 +80,11 @@ func (s *Store) send(ctx context.Context, r *request) error {
 	select {
 	case s.queue <- r:
 		return nil
+	default: // the select below costs more
+	}
+	select {
+	case s.queue <- r:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("append to %q: nothing was stored: %w", r.stream, ctx.Err())
 	}
@@ -75,40 +92,68 @@ func (s *Store) send(ctx context.Context, r *request) error {
 
 // A committer is the one writer. It belongs to the goroutine of run.
 type committer struct {
-	store     *Store
-	revisions revisions
-	next      head // the ledger's end when the batch is durable
+	store *Store
+	next  head    // the ledger's end when the group is durable
+	last  address // of the newest event then
 
-	batch   *pebble.Batch
-	err     error               // why the batch is not what it should be
-	written map[string]struct{} // streams that the batch writes to
-	pending []pending           // what to answer when the batch is durable
+	group   []byte // frames to write
+	now     int64  // when they were taken, in Unix nanoseconds
+	number  uint64 // of the group
+	pending []pending
 }
 
+// A pending is an append of the group.
 type pending struct {
 	*request
+	entry    *entry
+	begin    int // of its frames in the group
 	appended eventstore.Appended
 }
 
-func newCommitter(s *Store) *committer {
-	return &committer{store: s, next: *s.head.Load(), written: make(map[string]struct{})}
+func newCommitter(s *Store, last address) *committer {
+	return &committer{store: s, next: *s.head.Load(), last: last, number: 1}
 }
 
 // run answers requests until the queue is closed and empty.
 func (c *committer) run() {
 	for r := range c.store.queue {
 		group := c.drain(r)
-		if err := c.refuse(); err != nil {
+		err := c.refuse()
+		if err == nil {
+			err = c.makeRoom(group)
+		}
+		if err != nil {
 			for _, r := range group {
 				r.answer <- answer{err: err}
 			}
 			continue
 		}
+		c.now = c.store.now().UnixNano()
 		for _, r := range group {
 			c.add(r)
 		}
 		c.commit()
 	}
+}
+
+// makeRoom begins a new segment when the last one is full, and writes the index when much of it is in memory only.
+func (c *committer) makeRoom(group []*request) error {
+	s := c.store
+	place := place{s.segments.end, c.next.position, c.next.chain}
+	err := s.read(func() error { return s.index.turn(c.last, place) })
+	size := 0
+	for _, r := range group {
+		size += r.bytes
+	}
+	if err == nil && s.segments.full(size) {
+		err = s.beginSegment(place, s.identity.Incarnation)
+		c.next.end = s.segments.end
+	}
+	if err != nil {
+		s.fail(err)
+		return *s.failure.Load()
+	}
+	return nil
 }
 
 // drain takes what is queued behind the first request, without waiting for more.
@@ -137,16 +182,21 @@ func (c *committer) refuse() error {
 	return c.store.checkSpace()
 }
 
-// add puts an append into the batch, or answers it if there is nothing to write.
+// add puts an append into the group, or answers it if there is nothing to write.
 func (c *committer) add(r *request) {
-	last, err := c.lastRevision(r.stream)
-	if err == nil && matches(r.expected, last) {
-		c.write(r, last)
-		return
-	}
 	var appended eventstore.Appended
+	var e *entry
+	err := c.store.read(func() (err error) { e, err = c.store.index.open(r.stream, r.hint); return err })
 	if err == nil {
-		appended, err = c.repeat(r, last)
+		t := e.tail
+		if e.group == c.number {
+			t = e.ahead
+		}
+		if matches(r.expected, t.revision) {
+			c.write(r, e, t)
+			return
+		}
+		appended, err = c.repeat(r, e, t)
 	}
 	r.answer <- answer{appended, err}
 }
@@ -164,80 +214,69 @@ func matches(expected eventstore.Expected, last int64) bool {
 }
 
 // repeat answers an append whose stream is not as expected: with the first result if its events stand there already.
-func (c *committer) repeat(r *request, last int64) (eventstore.Appended, error) {
-	if _, ok := c.written[r.stream]; ok {
+func (c *committer) repeat(r *request, e *entry, t tail) (eventstore.Appended, error) {
+	if e.group == c.number {
 		c.commit() // what an answer rests on must be durable
 	}
 	if err := c.store.failure.Load(); err != nil {
 		return eventstore.Appended{}, *err
 	}
-	conflict := &eventstore.Conflict{Stream: r.stream, Expected: r.expected, Actual: eventstore.Expected(last)}
+	conflict := &eventstore.Conflict{Stream: r.stream, Expected: r.expected, Actual: eventstore.Expected(t.revision)}
 	first := int64(r.expected) + 1
-	if r.expected < eventstore.NoStream || first+int64(len(r.events))-1 > last {
+	if r.expected < eventstore.NoStream || first+int64(len(r.frames))-1 > t.revision {
 		return eventstore.Appended{}, conflict
 	}
 	var p eventstore.Position
-	for i := range r.events {
+	for i := range r.frames {
 		e, err := c.store.event(r.stream, uint64(first)+uint64(i))
 		if err != nil {
 			return eventstore.Appended{}, err
 		}
-		if e.ID != r.events[i].ID {
+		if e.ID != r.id(i) {
 			return eventstore.Appended{}, conflict
 		}
 		p = e.Position
 	}
-	return eventstore.Appended{Revision: uint64(first) + uint64(len(r.events)) - 1, Position: p, Repeated: true}, nil
+	return eventstore.Appended{Revision: uint64(first) + uint64(len(r.frames)) - 1, Position: p, Repeated: true}, nil
 }
 
-// write puts an append into the batch.
-func (c *committer) write(r *request, last int64) {
-	if c.batch == nil {
-		c.batch = c.store.db.NewBatch()
-	}
-	now := c.store.now().UTC()
-	for i := range r.events {
-		e := &r.events[i]
-		last++
+// write puts an append into the group, behind what its stream ends with.
+func (c *committer) write(r *request, e *entry, t tail) {
+	begin := len(c.group)
+	for _, f := range r.frames {
 		c.next.position++
-		e.Revision, e.Time = uint64(last), now
-		if !eventstore.Internal(r.stream) {
-			c.next.chain = eventstore.Chain(c.next.chain, e)
-		}
-		sealRecord(r.records[i], c.next.chain, now, e.Revision)
-		c.set(recordKey(c.next.position), r.records[i])
-		c.set(indexKey(r.stream, e.Revision), positionValue(c.next.position))
+		c.next.chain = f.seal(seal{
+			position: c.next.position, revision: uint64(t.revision + 1), time: c.now,
+			durable: c.store.segments.end, previous: t.at, chained: !r.internal,
+		}, c.next.chain)
+		t = tail{t.revision + 1, c.store.segments.end + address(len(c.group))}
+		c.group = append(c.group, f...)
 	}
-	c.revisions.set(r.stream, last)
-	c.written[r.stream] = struct{}{}
-	c.pending = append(c.pending, pending{r, eventstore.Appended{Revision: uint64(last), Position: c.next.position}})
+	e.ahead, e.group = t, c.number
+	c.pending = append(c.pending, pending{r, e, begin, eventstore.Appended{Revision: uint64(t.revision), Position: c.next.position}})
 }
 
-func (c *committer) set(key, value []byte) {
-	if err := c.batch.Set(key, value, nil); err != nil {
-		c.err = err
-	}
-}
-
-// commit makes the batch durable, shows it to readers, and answers. After a failure nothing is shown any more.
+// commit makes the group durable, shows it to readers, and answers. After a failure nothing is shown any more.
 func (c *committer) commit() {
-	if c.batch == nil {
+	if len(c.pending) == 0 {
 		return
 	}
-	err := c.err
-	if failure := c.store.failure.Load(); failure != nil {
-		err = *failure // an earlier batch of the same group has failed
+	s := c.store
+	var err error
+	if failure := s.failure.Load(); failure != nil {
+		err = *failure // an earlier part of the same group has failed
 	}
+	begin := s.segments.end
 	if err == nil {
-		err = c.store.apply(c.batch)
+		err = s.segments.write(c.group)
+	}
+	if failure := s.failure.Load(); err == nil && failure != nil {
+		err = *failure
 	}
 	if err != nil {
-		c.store.fail(err)
+		s.fail(err)
 	} else {
-		_ = c.batch.Close() // it only gives memory back
-		next := c.next
-		next.replaced = make(chan struct{})
-		close(c.store.head.Swap(&next).replaced)
+		c.show(begin)
 	}
 	for _, p := range c.pending {
 		a := answer{appended: p.appended}
@@ -247,71 +286,28 @@ func (c *committer) commit() {
 		}
 		p.answer <- a
 	}
-	c.batch = nil
-	clear(c.written)
 	clear(c.pending)
-	c.pending = c.pending[:0]
+	c.pending, c.group = c.pending[:0], c.group[:0]
+	c.number++
 }
 
-// apply writes a batch and returns when it is durable. No write may follow an error.
-func (s *Store) apply(b *pebble.Batch) (err error) {
-	defer func() {
-		// Pebble panics where it cannot write its log.
-		if p := recover(); p != nil {
-			s.stuck = true
-			err = fmt.Errorf("pebble: %v", p)
-			if cause, ok := p.(error); ok {
-				err = fmt.Errorf("pebble: %w", cause)
-			}
+// show lets readers see the group, which begins at an address.
+func (c *committer) show(begin address) {
+	s := c.store
+	s.index.mu.Lock()
+	defer s.index.mu.Unlock()
+	for _, p := range c.pending {
+		at := begin + address(p.begin)
+		first := len(p.frames) - 1
+		for i, f := range p.frames {
+			back := first - i
+			c.last = at
+			s.index.extend(p.entry, p.stream, p.appended.Revision-uint64(back), at, p.appended.Position-eventstore.Position(back), len(f))
+			at += address(len(f))
 		}
-	}()
-	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
-		return err
 	}
-	if err := b.SyncWait(); err != nil {
-		return err
-	}
-	if err := s.failure.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-// lastRevision is that of the stream's newest event, written or about to be, or -1.
-func (c *committer) lastRevision(stream string) (int64, error) {
-	if last, ok := c.revisions.get(stream); ok {
-		return last, nil
-	}
-	last, err := c.store.lastRevision(stream)
-	if err == nil {
-		c.revisions.set(stream, last)
-	}
-	return last, err
-}
-
-// maxRevisions bounds either half of a cache. It exceeds a group, so that no stream of the group is forgotten.
-const maxRevisions = 1 << 15
-
-// revisions remembers the last revisions of the streams used last, in two halves: when the young half is full it
-// becomes the old one, and what was not used since is forgotten.
-type revisions struct {
-	young, old map[string]int64
-}
-
-func (r *revisions) get(stream string) (int64, bool) {
-	if last, ok := r.young[stream]; ok {
-		return last, true
-	}
-	last, ok := r.old[stream]
-	if ok {
-		r.set(stream, last)
-	}
-	return last, ok
-}
-
-func (r *revisions) set(stream string, last int64) {
-	if r.young == nil || len(r.young) >= maxRevisions {
-		r.young, r.old = make(map[string]int64), r.young
-	}
-	r.young[stream] = last
+	next := c.next
+	next.end = s.segments.end
+	next.replaced = make(chan struct{})
+	close(s.head.Swap(&next).replaced)
 }

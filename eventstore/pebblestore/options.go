@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/orderledger/orderledger/eventstore"
 )
@@ -16,18 +17,18 @@ import (
 const (
 	memTableSize = 8 << 20
 	cacheSize    = 16 << 20
-	// reserve is the room on the disk that appends leave: enough for Pebble to empty its memory and tidy up, and to
-	// start again, so that it never meets a full disk itself.
+	// reserve is the room on the disk that appends leave: enough for the index to be written and tidied up, and to
+	// start again, so that Pebble never meets a full disk itself.
 	reserve = 64 << 20
 )
 
-func (s *Store) options(readOnly bool) *pebble.Options {
+func (s *Store) options(fs vfs.FS, readOnly bool) *pebble.Options {
 	o := &pebble.Options{
-		FS:       s.fs,
-		Lock:     s.lock,
+		FS:       fs,
 		ReadOnly: readOnly,
-		Logger:   pebbleLogger{s.log, s.fail},
-		// Older formats take a damaged log for a torn one and lose its tail in silence.
+		Logger:   pebbleLogger{s.logger, s.fail},
+		// The ledger's own log has everything.
+		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
 		CacheSize:                   cacheSize,
 		MemTableSize:                memTableSize,
@@ -37,10 +38,10 @@ func (s *Store) options(readOnly bool) *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
 	for i := range o.Levels {
-		o.Levels[i].BlockSize = 16 << 10
+		o.Levels[i].BlockSize = 4 << 10
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // most appends ask whether a new stream exists
 	}
-	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
 	return o
 }
 

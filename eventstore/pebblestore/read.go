@@ -1,14 +1,12 @@
 package pebblestore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/orderledger/orderledger/eventstore"
 )
@@ -47,7 +45,7 @@ func (s *Store) ReadStream(ctx context.Context, stream string, from uint64, dir 
 
 // ReadAll implements [eventstore.Reader].
 func (s *Store) ReadAll(ctx context.Context, after eventstore.Position, filter eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
-	until := s.head.Load().position
+	until := s.head.Load()
 	return func(yield func(eventstore.Recorded, error) bool) {
 		s.readAll(ctx, after, until, filter, yield)
 	}
@@ -58,7 +56,7 @@ func (s *Store) Subscribe(ctx context.Context, after eventstore.Position, filter
 	return func(yield func(eventstore.Recorded, error) bool) {
 		for {
 			h := s.head.Load()
-			if !s.readAll(ctx, after, h.position, filter, yield) {
+			if !s.readAll(ctx, after, h, filter, yield) {
 				return
 			}
 			after = max(after, h.position)
@@ -79,22 +77,31 @@ func (s *Store) Head(ctx context.Context) (eventstore.Head, error) {
 	return s.durable(), nil
 }
 
-func (s *Store) durable() eventstore.Head {
-	h := s.head.Load()
+func (s *Store) durable() eventstore.Head { return s.headOf(s.head.Load()) }
+
+func (s *Store) headOf(h *head) eventstore.Head {
 	return eventstore.Head{Identity: s.identity, Position: h.position, Chain: h.chain}
 }
 
-// readAll yields what stands after one position, up to another one, and reports whether to go on.
-func (s *Store) readAll(ctx context.Context, after, until eventstore.Position, filter eventstore.Filter, yield func(eventstore.Recorded, error) bool) bool {
+// readAll yields what stands after one position, up to the end of the log as it was at a head, and reports whether to go
+// on.
+func (s *Store) readAll(ctx context.Context, after eventstore.Position, until *head, filter eventstore.Filter, yield func(eventstore.Recorded, error) bool) bool {
 	if !s.yieldAll(ctx, yield, nil, nil) {
 		return false
 	}
-	for limit := minChunk; after < until; limit = min(2*limit, maxChunk) {
-		events, end, err := s.chunk(after, until, filter, limit)
+	if after >= until.position {
+		return true
+	}
+	var scan *scanner
+	err := s.read(func() (err error) { scan, err = s.locate(after+1, until.end); return err })
+	for limit, more := minChunk, true; more; limit = min(2*limit, maxChunk) {
+		var events []eventstore.Recorded
+		if err == nil {
+			events, more, err = s.chunk(scan, filter, limit)
+		}
 		if !s.yieldAll(ctx, yield, events, err) {
 			return false
 		}
-		after = end
 	}
 	return true
 }
@@ -121,108 +128,154 @@ func (s *Store) yieldAll(ctx context.Context, yield func(eventstore.Recorded, er
 	return true
 }
 
-// chunk reads events after one position up to another one that the filter chooses, and returns how far it came.
-func (s *Store) chunk(after, until eventstore.Position, filter eventstore.Filter, limit int) (events []eventstore.Recorded, end eventstore.Position, err error) {
-	err = s.read(func() error {
-		it, err := s.records(after+1, until)
-		if err != nil {
-			return err
+// locate returns a scanner that reads from a position on.
+func (s *Store) locate(p eventstore.Position, end address) (*scanner, error) {
+	at, err := s.index.near(p)
+	if err != nil {
+		return nil, err
+	}
+	if at == 0 {
+		at = s.segments.origin().next
+	}
+	scan := s.segments.scan(at, end)
+	for n := range 2 * positionStep {
+		before := *scan
+		_, f, err := scan.next()
+		if errors.Is(err, io.EOF) {
+			return scan, nil // there is nothing at this position or behind it
 		}
-		defer func() { _ = it.Close() }() // its error is read below
+		if err != nil {
+			return nil, corrupt(0, fmt.Errorf("%v: %w", before.at, err))
+		}
+		if f.position() > p {
+			return nil, corrupt(p, errMissing)
+		}
+		if f.position() == p {
+			return &before, nil
+		}
+		if n == 0 && f.position()+positionStep <= p {
+			break
+		}
+	}
+	return nil, fmt.Errorf("%w: it leads to %v for position %d", errIndex, at, p)
+}
+
+// chunk reads events that the filter chooses, and reports whether there may be more.
+func (s *Store) chunk(scan *scanner, filter eventstore.Filter, limit int) (events []eventstore.Recorded, more bool, err error) {
+	err = s.read(func() error {
 		size := 0
-		scanned := 0
-		for ok := it.First(); ok; ok = it.Next() {
-			p, record, err := recordAt(it)
+		for range maxScan {
+			at, f, err := scan.next()
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return s.brokenAt(at, err)
+			}
+			if !filter.Match(string(f.stream())) {
+				continue
+			}
+			e, err := slices.Clone(f).event()
 			if err != nil {
 				return err
 			}
-			stream, err := recordStream(record)
-			if err != nil {
-				return corrupt(p, err)
-			}
-			if filter.Match(string(stream)) {
-				e, err := decodeRecord(p, bytes.Clone(record))
-				if err != nil {
-					return err
-				}
-				events = append(events, e)
-				size += len(record)
-			}
-			end = p
-			if scanned++; len(events) == limit || size >= maxChunkBytes || scanned == maxScan {
-				return nil
+			events = append(events, e)
+			if size += len(f); len(events) == limit || size >= maxChunkBytes {
+				break
 			}
 		}
-		end = until
-		return it.Error()
+		more = true
+		return nil
 	})
-	return events, end, err
+	return events, more, err
+}
+
+// brokenAt tells of a place in the log where no event can be read although one was written there.
+func (s *Store) brokenAt(at address, err error) error {
+	if !isBroken(err) && !errors.Is(err, errEnd) {
+		return err
+	}
+	return fmt.Errorf("%w: %v: %w", eventstore.ErrCorrupt, at, err)
 }
 
 // streamChunk reads events of a stream from a revision on, and reports whether there may be more.
 func (s *Store) streamChunk(stream string, from uint64, dir eventstore.Direction, limit int) (events []eventstore.Recorded, more bool, err error) {
 	err = s.read(func() error {
-		until := s.head.Load().position
-		index, err := s.index(stream)
-		if err != nil {
+		found, err := s.index.lookUp(stream)
+		if err != nil || found.revision < 0 {
 			return err
 		}
-		defer func() { _ = index.Close() }() // its error is read below
-		records, err := s.records(0, until)
-		if err != nil {
-			return err
+		end := uint64(found.revision)
+		switch {
+		case dir == eventstore.Backward:
+			from = min(from, end)
+			events, err = s.walk(stream, found.tail, from-min(from, uint64(limit)-1), from, dir)
+			more = err == nil && events[len(events)-1].Revision > 0
+		case from <= end:
+			// Up to where the walk begins in any case.
+			events, err = s.walk(stream, found.tail, from, min(from|(streamStep-1), end), dir)
+			more = err == nil && events[len(events)-1].Revision < end
 		}
-		defer func() { _ = records.Close() }()
-
-		step, ok := index.Next, false
-		if dir == eventstore.Backward {
-			step = index.Prev
-			if from == eventstore.End {
-				ok = index.Last()
-			} else {
-				ok = index.SeekLT(indexKey(stream, from+1))
-			}
-		} else {
-			ok = index.SeekGE(indexKey(stream, from))
-		}
-		size := 0
-		for ; ok; ok = step() {
-			_, revision, err := parseIndexKey(index.Key())
-			if err != nil {
-				return corrupt(0, err)
-			}
-			p, err := parsePositionValue(index.Value())
-			if err != nil {
-				return corrupt(0, fmt.Errorf("stream %q, revision %d: %w", stream, revision, err))
-			}
-			if p > until { // not durable yet
-				if dir == eventstore.Forward {
-					break
-				}
-				continue
-			}
-			e, err := lookUp(records, p)
-			if err != nil {
-				return err
-			}
-			if e.Stream != stream || e.Revision != revision {
-				return corrupt(p, fmt.Errorf("stream %q, revision %d point to revision %d of %q", stream, revision, e.Revision, e.Stream))
-			}
-			events = append(events, e)
-			size += len(e.Data) + len(e.Metadata)
-			if len(events) == limit || size >= maxChunkBytes {
-				more = true
-				return nil
-			}
-		}
-		return index.Error()
+		return err
 	})
 	return events, more, err
 }
 
+// walk reads the events of a stream between two revisions, both included. As the frames lead, it goes from the last one
+// to the first. It returns the events in the asked direction, at least one, and no more than make up a chunk.
+func (s *Store) walk(stream string, end tail, first, last uint64, dir eventstore.Direction) ([]eventstore.Recorded, error) {
+	at, err := s.index.waypoint(stream, end, last)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		events  []eventstore.Recorded
+		size    int
+		durable = s.head.Load().end
+	)
+	for revision := min(last|(streamStep-1), uint64(end.revision)); ; revision-- {
+		e, previous, err := s.member(stream, revision, at, durable)
+		if err != nil {
+			return nil, err
+		}
+		at = previous
+		if revision <= last {
+			events = append(events, e)
+			size += len(e.Data) + len(e.Metadata)
+		}
+		if size > maxChunkBytes && len(events) > 1 && dir == eventstore.Forward {
+			size -= len(events[0].Data) + len(events[0].Metadata)
+			events = events[1:] // for the next chunk
+		}
+		if revision == first || size > maxChunkBytes && dir == eventstore.Backward {
+			break
+		}
+	}
+	if dir == eventstore.Forward {
+		slices.Reverse(events)
+	}
+	return events, nil
+}
+
+// member reads the event of a stream that stands at an address, and the address of the one before it.
+func (s *Store) member(stream string, revision uint64, at, end address) (e eventstore.Recorded, previous address, err error) {
+	f, err := s.segments.frame(at, end)
+	if err != nil {
+		return e, 0, err
+	}
+	if e, err = f.event(); err != nil {
+		return e, 0, err
+	}
+	if e.Stream != stream || e.Revision != revision {
+		return e, 0, corrupt(e.Position, fmt.Errorf("%w: revision %d of stream %q stands where revision %d of %q was looked for",
+			errElsewhere, e.Revision, e.Stream, revision, stream))
+	}
+	return e, f.previous(), nil
+}
+
 // event reads one event that the index says exists.
 func (s *Store) event(stream string, revision uint64) (eventstore.Recorded, error) {
-	events, _, err := s.streamChunk(stream, revision, eventstore.Forward, 1)
+	events, _, err := s.streamChunk(stream, revision, eventstore.Backward, 1)
 	if err == nil && (len(events) == 0 || events[0].Revision != revision) {
 		err = corrupt(0, fmt.Errorf("stream %q lacks revision %d", stream, revision))
 	}
@@ -232,39 +285,7 @@ func (s *Store) event(stream string, revision uint64) (eventstore.Recorded, erro
 	return events[0], nil
 }
 
-// lastRevision is that of the stream's newest event in Pebble, or -1.
-func (s *Store) lastRevision(stream string) (int64, error) {
-	last := int64(-1)
-	err := s.read(func() error {
-		// Most streams that are asked for are new. The filter of this one key saves them a search.
-		_, closer, err := s.db.Get(indexKey(stream, 0))
-		if errors.Is(err, pebble.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := closer.Close(); err != nil {
-			return err
-		}
-		it, err := s.index(stream)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = it.Close() }() // its error is read below
-		if it.Last() {
-			_, revision, err := parseIndexKey(it.Key())
-			if err != nil {
-				return corrupt(0, err)
-			}
-			last = int64(revision)
-		}
-		return it.Error()
-	})
-	return last, err
-}
-
-// read runs f while Pebble is open.
+// read runs f while the files are open.
 func (s *Store) read(f func() error) error {
 	s.reading.RLock()
 	defer s.reading.RUnlock()
@@ -274,42 +295,4 @@ func (s *Store) read(f func() error) error {
 	return damaged(f())
 }
 
-// records iterates over records from one position to another one, both included.
-func (s *Store) records(from, to eventstore.Position) (*pebble.Iterator, error) {
-	return s.db.NewIter(&pebble.IterOptions{LowerBound: recordKey(from), UpperBound: append(recordKey(to), 0)})
-}
-
-// index iterates over the index of a stream.
-func (s *Store) index(stream string) (*pebble.Iterator, error) {
-	return s.db.NewIter(&pebble.IterOptions{LowerBound: streamKey(stream), UpperBound: streamEnd(stream)})
-}
-
-// recordAt is the record at which an iterator stands, as a view that holds until the iterator moves.
-func recordAt(it *pebble.Iterator) (eventstore.Position, []byte, error) {
-	p, err := parseRecordKey(it.Key())
-	if err != nil {
-		return 0, nil, corrupt(0, err)
-	}
-	record, err := it.ValueAndErr()
-	return p, record, err
-}
-
-// lookUp reads the record at a position.
-func lookUp(records *pebble.Iterator, p eventstore.Position) (eventstore.Recorded, error) {
-	if !records.SeekGE(recordKey(p)) {
-		if err := records.Error(); err != nil {
-			return eventstore.Recorded{}, err
-		}
-		return eventstore.Recorded{}, corrupt(p, errMissing)
-	}
-	at, record, err := recordAt(records)
-	if err != nil {
-		return eventstore.Recorded{}, err
-	}
-	if at != p {
-		return eventstore.Recorded{}, corrupt(p, errMissing)
-	}
-	return decodeRecord(p, slices.Clone(record))
-}
-
-var errMissing = errors.New("the record is missing")
+var errMissing = errors.New("the event is missing")

@@ -1,23 +1,29 @@
-// Package pebblestore is the embedded, durable ledger: an [eventstore.Store] in a directory of its own, on Pebble.
+// Package pebblestore is the embedded, durable ledger: an [eventstore.Store] in a directory of its own. Events stand in a
+// log of segments, which Pebble indexes.
 //
-// An append is acknowledged when it is synced to the disk, and readers see nothing earlier. One goroutine commits:
-// it takes what is queued, writes it as one batch, syncs once and answers all. Readers never wait for writers.
+// An append is acknowledged when it is synced to the disk, and readers see nothing earlier. One goroutine commits: it
+// takes what is queued, writes it to the log in one piece, syncs once and answers all. The index is in memory at first
+// and written now and then, without a sync of its own: after a crash it is brought up to date from the log, and where it
+// is damaged or gone it is made anew. Readers do not wait for writers.
 //
 // The directory holds
 //
-//	ledger/      Pebble's own files
-//	anchor.json  the head of the ledger, written outside of them each second and at Close, see [eventstore.Anchor]
-//	server.json  who has the ledger open, see [Announced]
+//	ledger/00000001.log  the log: what is stored, and all that is needed to store it somewhere else
+//	ledger/index/        Pebble's files; they can be made anew
+//	anchor.json          the head of the ledger, written outside of them each second and at Close, see [eventstore.Anchor]
+//	server.json          who has the ledger open, see [Announced]
 //
 // After a failed write or sync the ledger takes no more writes and must be opened anew, because no program can know
-// what a disk kept of a sync that failed. Where Pebble cannot even begin a new log file it ends the process; nothing that
-// was acknowledged is lost. While the disk has less than 64 MiB left, appends are refused with
+// what a disk kept of a sync that failed. While the disk has less than 64 MiB left, appends are refused with
 // [eventstore.ErrFull], and taken again once there is room.
+//
+// What a crash leaves of the events that were written last, it leaves at the end of the log, and Open cuts it off there:
+// nobody was told that they are stored. Damage anywhere else is told as [eventstore.ErrCorrupt] by who meets it, and
+// found by [Store.Verify].
 package pebblestore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,7 +41,7 @@ import (
 )
 
 // Format is the version of the stored form that this package writes, and the only one that it reads.
-const Format = 1
+const Format = 2
 
 // A Config changes how a ledger is opened. The zero Config is useful.
 type Config struct {
@@ -44,6 +50,10 @@ type Config struct {
 	Logger   *slog.Logger     // nil: slog.Default
 	Lanes    int              // of a new ledger; 0: eventstore.DefaultLanes. An existing ledger keeps its own
 	ReadOnly bool             // refuse writes and change no file; the ledger must exist
+
+	// SegmentSize is how large the files of the log become, in bytes, but for an append that has no room in one;
+	// 0: 256 MiB. At most 1 GiB.
+	SegmentSize int64
 }
 
 // A Store is an open ledger. All its methods are safe for concurrent use.
@@ -51,11 +61,14 @@ type Store struct {
 	dir      string
 	fs       vfs.FS
 	now      func() time.Time
-	log      *slog.Logger
+	logger   *slog.Logger
 	lock     *pebble.Lock
-	db       *pebble.DB
+	segments *log
+	index    *index
 	identity eventstore.Identity
 	readOnly error // why writes are refused; nil: they are taken
+
+	segmentSize int64
 
 	head    atomic.Pointer[head]  // what is durable: readers go no further
 	failure atomic.Pointer[error] // why no write will be taken again
@@ -63,8 +76,8 @@ type Store struct {
 	announced atomic.Bool          // server.json is ours
 	anchored  *eventstore.Position // what the anchor says, if that is known; belongs to anchorEachSecond while that runs
 
-	queue chan *request // to the committer; nil: the ledger takes no writes
-	stuck bool          // Pebble has panicked and holds its locks; belongs to the committer while that runs
+	queue     chan *request // to the committer; nil: the ledger takes no writes
+	committer *committer    // belongs to its goroutine until that ends
 
 	closing chan struct{} // closed when Close begins
 	wg      sync.WaitGroup
@@ -73,9 +86,9 @@ type Store struct {
 
 	// sending is held for reading while an append is put into the queue, and for writing to close the queue.
 	sending sync.RWMutex
-	// reading is held for reading while Pebble is read. Only Close takes it for writing, so no reader waits for a writer.
+	// reading is held for reading while files are read. Only Close takes it for writing, so no reader waits for a writer.
 	reading sync.RWMutex
-	gone    bool // Pebble is being closed
+	gone    bool // the files are being closed
 }
 
 var _ eventstore.Store = (*Store)(nil)
@@ -84,14 +97,15 @@ var _ eventstore.Store = (*Store)(nil)
 type head struct {
 	position eventstore.Position
 	chain    eventstore.Hash
+	end      address       // of the log
 	replaced chan struct{} // closed when there is a newer head
 }
 
 // Open opens the ledger in a directory and makes one if there is none. It returns a [*eventstore.LockedError] while
 // another process has it open.
 //
-// A ledger that does not agree with its anchor, because it is an older copy or has lost its tail, is opened for
-// reading only: see [Store.ReadOnly].
+// A ledger that does not agree with its anchor, because it is an older copy or has lost its tail, is opened for reading
+// only, see [Store.Writable]; [BeginIncarnation] lets it go on.
 func Open(dir string, cfg *Config) (*Store, error) {
 	s, err := open(dir, cfg)
 	if err != nil {
@@ -104,7 +118,7 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 	if cfg == nil {
 		cfg = &Config{}
 	}
-	s := &Store{dir: dir, fs: cfg.FS, now: cfg.Now, log: cfg.Logger, closing: make(chan struct{})}
+	s := &Store{dir: dir, fs: cfg.FS, now: cfg.Now, logger: cfg.Logger, closing: make(chan struct{})}
 	if s.fs == nil {
 		s.fs = vfs.Default
 		// Two names of one directory must meet at one lock.
@@ -115,8 +129,14 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	if s.log == nil {
-		s.log = slog.Default()
+	if s.logger == nil {
+		s.logger = slog.Default()
+	}
+	if s.segmentSize = cfg.SegmentSize; s.segmentSize == 0 {
+		s.segmentSize = 256 << 20
+	}
+	if s.segmentSize < headerSize || s.segmentSize > 1<<30 {
+		return nil, fmt.Errorf("segments have up to 1 GiB, not %d bytes", s.segmentSize)
 	}
 	ledger := s.fs.PathJoin(s.dir, "ledger")
 	if !cfg.ReadOnly {
@@ -132,10 +152,8 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 			err = errors.Join(err, s.abort())
 		}
 	}()
-	if s.db, err = pebble.Open(ledger, s.options(cfg.ReadOnly)); err != nil {
-		return nil, err
-	}
-	if err := s.load(cfg); err != nil {
+	last, err := s.load(ledger, cfg)
+	if err != nil {
 		return nil, err
 	}
 	if cfg.ReadOnly {
@@ -149,13 +167,20 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 		return nil, err
 	}
 	if s.readOnly != nil {
-		s.log.Error("the ledger is open for reading only", "dir", s.dir, "error", s.readOnly)
+		s.logger.Error("the ledger is open for reading only", "dir", s.dir, "error", s.readOnly)
 		return s, nil
+	}
+	if err := s.segments.resume(s.head.Load().end); err != nil {
+		return nil, err
+	}
+	s.segments.spare.setTarget(min(2*s.segments.size, s.segmentSize))
+	if err := removeSpare(s.fs, ledger); err != nil {
+		return nil, err
 	}
 	if err := s.writeAnchor(); err != nil {
 		return nil, err
 	}
-	s.start()
+	s.start(last)
 	return s, nil
 }
 
@@ -173,45 +198,39 @@ func lockDir(fsys vfs.FS, dir, ledger string) (*pebble.Lock, error) {
 	return nil, &eventstore.LockedError{Dir: dir, PID: owner.PID, Address: owner.Address}
 }
 
-// load reads the identity, or makes one for a new ledger, and finds the head.
-func (s *Store) load(cfg *Config) error {
-	value, closer, err := s.db.Get([]byte(identityKey))
-	switch {
-	case err == nil:
-		s.identity, err = decodeIdentity(value)
-		err = errors.Join(err, closer.Close())
-	case errors.Is(err, pebble.ErrNotFound) && !cfg.ReadOnly:
-		err = s.create(cfg.Lanes)
-	case errors.Is(err, pebble.ErrNotFound):
-		err = errors.New("there is no ledger yet")
+// load opens the log and its index, and finds the head. It returns the address of the newest event.
+func (s *Store) load(dir string, cfg *Config) (last address, err error) {
+	if s.segments, err = openLog(s.fs, dir); err != nil {
+		return 0, err
 	}
-	if err != nil {
-		return err
-	}
-	h := &head{replaced: make(chan struct{})}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{recordPrefix}, UpperBound: []byte{recordPrefix + 1}})
-	if err != nil {
-		return damaged(err)
-	}
-	defer func() { _ = it.Close() }() // its error is read below
-	if it.Last() {
-		if h.position, err = parseRecordKey(it.Key()); err != nil {
-			return corrupt(0, err)
+	if s.segments.newest() == nil {
+		if err := s.create(cfg); err != nil {
+			return 0, err
 		}
-		if _, err := decodeRecord(h.position, it.Value()); err != nil {
-			return err
-		}
-		h.chain = recordHead(it.Value())
 	}
-	if err := it.Error(); err != nil {
-		return damaged(err)
+	s.identity = s.segments.newest().identity
+	last, end, err := s.loadIndex(s.fs.PathJoin(dir, "index"), cfg.ReadOnly)
+	if err != nil {
+		return 0, err
 	}
-	s.head.Store(h)
-	return nil
+	s.head.Store(&head{position: end.position, chain: end.chain, end: end.next, replaced: make(chan struct{})})
+	return last, nil
 }
 
-// create gives a new ledger its identity.
-func (s *Store) create(lanes int) error {
+// create begins a new ledger.
+func (s *Store) create(cfg *Config) error {
+	switch a, err := s.readAnchor(); {
+	case err == nil && a.Format != Format:
+		return &formatError{a.Format}
+	case err == nil:
+		return fmt.Errorf("%w: there is no log, and its anchor says that it stood at position %d: bring the files back, or move %s away to begin a new ledger",
+			eventstore.ErrCorrupt, a.Position, anchorName)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case cfg.ReadOnly:
+		return fmt.Errorf("there is no ledger yet: %w", fs.ErrNotExist)
+	}
+	lanes := cfg.Lanes
 	if lanes == 0 {
 		lanes = eventstore.DefaultLanes
 	}
@@ -223,22 +242,47 @@ func (s *Store) create(lanes int) error {
 		return err
 	}
 	s.identity = eventstore.Identity{ID: id, Lanes: lanes, Format: Format}
-	value, err := encodeIdentity(s.identity)
-	if err != nil {
-		return err
+	return s.beginSegment(place{}, 0)
+}
+
+// beginSegment begins the segment that goes on where the log ends.
+func (s *Store) beginSegment(end place, incarnation uint32) error {
+	h := header{
+		identity: s.identity, number: end.next.segment() + 1, before: end.next,
+		first: end.position + 1, chain: end.chain, begun: s.now().UTC(),
 	}
-	b := s.db.NewBatch()
-	if err := b.Set([]byte(identityKey), value, nil); err != nil {
-		return err
-	}
-	return s.apply(b)
+	h.identity.Incarnation = incarnation
+	size := min(max(s.segments.size, firstSegment/2)*2, s.segmentSize)
+	s.segments.spare.setTarget(min(2*size, s.segmentSize))
+	return s.segments.begin(h, size)
 }
 
 // start starts the goroutines for which Close waits.
-func (s *Store) start() {
+func (s *Store) start(last address) {
 	s.queue = make(chan *request, maxQueue)
-	s.wg.Go(newCommitter(s).run)
+	s.committer = newCommitter(s, last)
+	s.wg.Go(s.committer.run)
 	s.wg.Go(s.anchorEachSecond)
+	s.wg.Go(s.growSpare)
+	s.wg.Go(func() {
+		if err := s.index.collectNames(func() bool { return s.alive(context.Background()) != nil }); err != nil {
+			s.logger.Warn("new streams take longer to begin", "dir", s.dir, "error", err)
+		}
+	})
+}
+
+// growSpare makes the segment that will come next.
+func (s *Store) growSpare() {
+	for {
+		select {
+		case <-s.closing:
+			return
+		case fed := <-s.segments.spare.hungry:
+			if err := s.segments.spare.grow(s.fs, s.segments.dir, fed); err != nil {
+				s.logger.Warn("the next segment is not made ahead", "dir", s.dir, "error", err)
+			}
+		}
+	}
 }
 
 // Writable returns nil for a ledger that takes writes, and otherwise why it takes none: an error that wraps
@@ -273,27 +317,44 @@ func (s *Store) close() error {
 	s.reading.Lock() // waits for the last reader
 	s.gone = true
 	s.reading.Unlock()
-	var err error
-	if s.readOnly == nil {
-		err = s.writeAnchor()
+	var errs []error
+	if s.readOnly == nil && s.failure.Load() == nil {
+		// Without the index the next start takes longer. It is not worth an error.
+		if err := s.saveIndex(); err != nil {
+			s.logger.Warn("the index was not written", "dir", s.dir, "error", err)
+		}
 	}
-	return errors.Join(err, s.abort())
+	if s.readOnly == nil {
+		errs = append(errs, s.writeAnchor())
+	}
+	return errors.Join(append(errs, s.abort())...)
+}
+
+// saveIndex makes the index durable.
+func (s *Store) saveIndex() error {
+	h := s.head.Load()
+	if err := s.index.store(s.committer.last, place{h.end, h.position, h.chain}); err != nil {
+		return err
+	}
+	if err := s.index.await(); err != nil {
+		return err
+	}
+	return s.index.db.Flush()
 }
 
 // abort gives back what open took.
 func (s *Store) abort() error {
-	if s.stuck {
-		// Closing Pebble would wait for ever. The directory stays locked, because Pebble may still write to it.
-		return fmt.Errorf("only a new process can open it again: %w", *s.failure.Load())
-	}
-	var err error
-	if s.db != nil {
-		err = s.db.Close()
-		if s.failure.Load() != nil {
-			err = nil // a Pebble that has failed only repeats itself
+	var errs []error
+	if s.index != nil {
+		_ = s.index.await() // the log has it
+		if err := s.index.db.Close(); s.failure.Load() == nil {
+			errs = append(errs, err) // a Pebble that has failed only repeats itself
 		}
 	}
-	return errors.Join(err, s.unannounce(), s.lock.Close())
+	if s.segments != nil {
+		errs = append(errs, s.segments.close())
+	}
+	return errors.Join(append(errs, s.unannounce(), s.lock.Close())...)
 }
 
 // alive returns the error of a call that comes after Close has begun, or whose context is done.
@@ -313,29 +374,6 @@ func (s *Store) fail(err error) {
 		err = fmt.Errorf("%w: %w", eventstore.ErrFull, err)
 	}
 	if s.failure.CompareAndSwap(nil, &err) {
-		s.log.Error("the ledger has failed", "dir", s.dir, "error", err)
+		s.logger.Error("the ledger has failed", "dir", s.dir, "error", err)
 	}
-}
-
-// identityFile is the stored form of an identity.
-type identityFile struct {
-	Format      int       `json:"format"`
-	ID          uuid.UUID `json:"id"`
-	Lanes       int       `json:"lanes"`
-	Incarnation uint32    `json:"incarnation"`
-}
-
-func encodeIdentity(id eventstore.Identity) ([]byte, error) {
-	return json.Marshal(identityFile{Format: id.Format, ID: id.ID, Lanes: id.Lanes, Incarnation: id.Incarnation})
-}
-
-func decodeIdentity(b []byte) (eventstore.Identity, error) {
-	var f identityFile
-	if err := json.Unmarshal(b, &f); err != nil {
-		return eventstore.Identity{}, fmt.Errorf("%w: its identity cannot be read: %w", eventstore.ErrCorrupt, err)
-	}
-	if f.Format != Format {
-		return eventstore.Identity{}, fmt.Errorf("the ledger has format %d, and this program knows format %d only: use the program that wrote it, or a newer one", f.Format, Format)
-	}
-	return eventstore.Identity{ID: f.ID, Lanes: f.Lanes, Format: f.Format, Incarnation: f.Incarnation}, nil
 }

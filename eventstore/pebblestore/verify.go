@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -32,8 +33,8 @@ func (r Report) Unanchored() (first, last eventstore.Position, ok bool) {
 }
 
 // Verify reads the whole ledger and checks that it is what was written: it recomputes the chain, compares it with the
-// anchor, and compares streams and records both ways. It may run beside writers, and checks what was durable when it
-// began. It calls progress, if that is not nil, now and then.
+// anchor, and compares the index with the events. It may run beside writers, and checks what was durable when it began.
+// It calls progress, if that is not nil, now and then.
 //
 // What it finds stands in the report. An error means that the check was not done to its end.
 func (s *Store) Verify(ctx context.Context, progress func(done, total uint64)) (Report, error) {
@@ -41,7 +42,7 @@ func (s *Store) Verify(ctx context.Context, progress func(done, total uint64)) (
 		progress = func(uint64, uint64) {}
 	}
 	v := verifier{store: s, progress: progress, report: Report{Head: s.durable()}}
-	for _, check := range []func(context.Context) error{v.loadAnchor, v.checkRecords, v.checkStreams} {
+	for _, check := range []func(context.Context) error{v.loadAnchor, v.checkLog, v.checkIndex} {
 		err := check(ctx)
 		if found := (*finding)(nil); errors.As(err, &found) {
 			v.report.Bad, v.report.Problem = found.position, found.problem
@@ -70,6 +71,7 @@ type verifier struct {
 	store    *Store
 	progress func(done, total uint64)
 	report   Report
+	end      address // of the log at the head
 }
 
 // loadAnchor reads the anchor.
@@ -77,241 +79,264 @@ func (v *verifier) loadAnchor(context.Context) error {
 	a, err := v.store.readAnchor()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
 	case errors.Is(err, eventstore.ErrCorrupt):
 		return found(0, "%v", err)
 	case err != nil:
 		return err
-	}
-	v.report.Anchor = &a
-	if a.ID != v.store.identity.ID || a.Incarnation != v.store.identity.Incarnation {
-		return found(0, "the anchor is of ledger %s, incarnation %d", a.ID, a.Incarnation)
+	default:
+		v.report.Anchor = &a
 	}
 	// While writers are at work the anchor may be newer than the head with which this check began.
-	v.report.Head = v.store.durable()
+	h := v.store.head.Load()
+	v.report.Head, v.end = v.store.headOf(h), h.end
+	if v.report.Anchor != nil && (a.ID != v.store.identity.ID || a.Incarnation != v.store.identity.Incarnation) {
+		return found(0, "the anchor is of ledger %s, incarnation %d", a.ID, a.Incarnation)
+	}
 	return nil
 }
 
-// verifyChunk is how many keys are checked before others get a turn.
+// verifyChunk is how many events are checked before others get a turn.
 const verifyChunk = 4096
 
-// checkRecords checks every record: positions without gap (this store leaves none), the chain, and that the index of its
-// stream points back to it.
-func (v *verifier) checkRecords(ctx context.Context) error {
+// checkLog checks every event: positions without gap (this ledger leaves none), the chain, whole appends, and that each
+// points to the one before it in its stream.
+func (v *verifier) checkLog(ctx context.Context) error {
 	var (
-		chain  eventstore.Hash
+		s      = v.store
 		head   = v.report.Head
 		anchor = v.report.Anchor
-		next   = eventstore.Position(1)
+		now    = s.segments.origin()
+		scan   = s.segments.scan(now.next, v.end)
+		left   uint32
+		link   []byte
+		done   bool
 	)
-	for next <= head.Position {
-		if err := v.store.alive(ctx); err != nil {
+	for !done {
+		if err := s.alive(ctx); err != nil {
 			return err
 		}
-		err := v.store.read(func() error {
-			it, err := v.store.records(next, head.Position)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = it.Close() }() // its error is read below
-			for ok, n := it.First(), 0; ok && n < verifyChunk; ok, n = it.Next(), n+1 {
-				if chain, err = v.checkRecord(it, next, chain); err != nil {
+		err := s.read(func() error {
+			for range verifyChunk {
+				at, f, err := scan.next()
+				if errors.Is(err, io.EOF) {
+					done = true
+					return nil
+				}
+				if err != nil {
+					return s.brokenAt(at, err)
+				}
+				if link, err = checkNext(now, f, link); err != nil {
+					return wrongNext(now, f, err)
+				}
+				if left > 0 && f.left() != left-1 {
+					return found(f.position(), "%d events of the append before this one are missing", left)
+				}
+				left = f.left()
+				if err := v.checkPrevious(f); err != nil {
 					return err
 				}
-				if anchor != nil && anchor.Position == next && anchor.Chain != chain {
-					return found(next, "the chain is %s, and the anchor says %s: the history up to here is another one", chain, anchor.Chain)
+				now = place{scan.at, f.position(), f.chain()}
+				if err := v.checkSegment(at, now); err != nil {
+					return err
+				}
+				if anchor != nil && anchor.Position == now.position && anchor.Chain != now.chain {
+					return found(now.position, "the chain is %s, and the anchor says %s: the history up to here is another one", now.chain, anchor.Chain)
 				}
 				v.report.Events++
-				next++
-			}
-			if err := it.Error(); err != nil {
-				return err
-			}
-			if !it.Valid() && next <= head.Position {
-				return found(next, "the record is missing")
 			}
 			return nil
 		})
 		if errors.Is(err, eventstore.ErrCorrupt) {
-			return found(next, "%v", err)
+			return found(now.position+1, "%v", err)
 		}
 		if err != nil {
 			return err
 		}
-		v.progress(uint64(next-1), 2*uint64(head.Position))
+		v.progress(uint64(now.position), 2*uint64(head.Position))
 	}
-	if anchor != nil && anchor.Position > head.Position {
-		return found(next, "the ledger ends here, and stood at position %d when its anchor was written: its end was cut off", anchor.Position)
-	}
-	if chain != head.Chain {
-		return found(head.Position, "the chain ends in %s, and its records end in %s", head.Chain, chain)
+	switch {
+	case anchor != nil && anchor.Position > head.Position:
+		return found(now.position+1, "the ledger ends here, and stood at position %d when its anchor was written: its end was cut off", anchor.Position)
+	case now.position != head.Position || now.chain != head.Chain:
+		return found(now.position+1, "the log ends at position %d with %s, and the head is %d with %s", now.position, now.chain, head.Position, head.Chain)
+	case left > 0:
+		return found(now.position+1, "%d events of the last append are missing", left)
 	}
 	return nil
 }
 
-// checkRecord checks the record at which an iterator stands and returns the chain after it.
-func (v *verifier) checkRecord(it *pebble.Iterator, next eventstore.Position, chain eventstore.Hash) (eventstore.Hash, error) {
-	p, b, err := recordAt(it)
-	if err != nil {
-		return chain, err
+// wrongNext says what is wrong with an event that does not follow.
+func wrongNext(p place, f frame, err error) error {
+	if errors.Is(err, errTwice) {
+		return found(p.position+1, "the event is missing: position %d stands in its place", f.position())
 	}
-	if p != next {
-		return chain, found(next, "the record is missing")
-	}
-	e, err := decodeRecord(p, b)
-	if err != nil {
-		return chain, err
-	}
-	if !eventstore.Internal(e.Stream) {
-		chain = eventstore.Chain(chain, &e)
-	}
-	if recordHead(b) != chain {
-		return chain, found(p, "the chain does not hold: this event of stream %q, or what stood before it, was changed, removed, inserted or moved", e.Stream)
-	}
-	pointer, err := v.pointer(e.Stream, e.Revision)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return chain, found(p, "stream %q does not list its revision %d", e.Stream, e.Revision)
-	}
-	if err != nil {
-		return chain, err
-	}
-	if pointer != p {
-		return chain, found(p, "stream %q lists its revision %d at position %d", e.Stream, e.Revision, pointer)
-	}
-	return chain, nil
+	return found(f.position(), "the chain does not hold: this event of stream %q, or what stood before it, was changed, removed, inserted or moved", f.stream())
 }
 
-// pointer is what the index says about one event.
-func (v *verifier) pointer(stream string, revision uint64) (eventstore.Position, error) {
-	value, closer, err := v.store.db.Get(indexKey(stream, revision))
-	if err != nil {
-		return 0, err
+// checkSegment checks what the next segment says of the place where it begins.
+func (v *verifier) checkSegment(at address, now place) error {
+	if now.next.segment() == at.segment() || now.next >= v.end {
+		return nil
 	}
-	p, err := parsePositionValue(value)
+	next, err := v.store.segments.segment(now.next.segment())
 	if err != nil {
-		err = corrupt(0, err)
+		return err
 	}
-	return p, errors.Join(err, closer.Close())
+	if next.first != now.position+1 || next.chain != now.chain {
+		return found(now.position+1, "%s says that it begins with position %d after %s, and it begins with %d after %s",
+			segmentName(next.number), next.first, next.chain, now.position+1, now.chain)
+	}
+	return nil
 }
 
-// checkStreams checks the index: revisions without gap, rising positions, and no pointer without its record. Each record
-// has its pointer already, so there are others only if there are more of them; then they are looked for.
-func (v *verifier) checkStreams(ctx context.Context) error {
-	pointers, err := v.checkIndex(ctx, false)
-	if err == nil && pointers != v.report.Events {
-		_, err = v.checkIndex(ctx, true)
+// checkPrevious checks that an event points to the one before it in its stream.
+func (v *verifier) checkPrevious(f frame) error {
+	e, err := f.event()
+	if err != nil {
+		return err
 	}
-	return err
+	if e.Revision == 0 && f.previous() == 0 {
+		return nil
+	}
+	if e.Revision == 0 || f.previous() == 0 {
+		return found(e.Position, "revision %d of stream %q points to %v", e.Revision, e.Stream, f.previous())
+	}
+	before, err := v.store.segments.frame(f.previous(), v.end)
+	if err != nil {
+		return err
+	}
+	b, err := before.event()
+	if err != nil {
+		return err
+	}
+	if b.Stream != e.Stream || b.Revision+1 != e.Revision || b.Position >= e.Position {
+		return found(e.Position, "revision %d of stream %q points to revision %d of %q", e.Revision, e.Stream, b.Revision, b.Stream)
+	}
+	return nil
 }
 
-// checkIndex reads the index and returns how many pointers there are up to the head. Of those beyond it, which writers
-// add meanwhile, it looks up the first one of each stream.
-func (v *verifier) checkIndex(ctx context.Context, lookUpAll bool) (pointers uint64, err error) {
-	var (
-		head   = v.report.Head.Position
-		key    = []byte{indexPrefix} // where to go on
-		before entry
-		more   = true
-	)
-	for more {
-		if err := v.store.alive(ctx); err != nil {
-			return 0, err
+// checkIndex checks that the index knows the end of every stream, and the way to its events. Each stream that it knows
+// has as many events as the last one's revision says, because the log holds. If together these are all events, none is
+// missing.
+func (v *verifier) checkIndex(ctx context.Context) error {
+	x := v.store.index
+	x.mu.RLock()
+	h := v.store.head.Load()
+	tails := make(map[string]tail, len(x.young.streams)+len(x.old.streams))
+	for _, half := range []map[string]*entry{x.old.streams, x.young.streams} {
+		for stream, e := range half {
+			tails[stream] = e.tail
 		}
-		err := v.store.read(func() error {
-			index, err := v.store.db.NewIter(&pebble.IterOptions{LowerBound: key, UpperBound: []byte{indexPrefix + 1}})
-			if err != nil {
+	}
+	snapshot := x.db.NewSnapshot()
+	x.mu.RUnlock()
+	defer func() { _ = snapshot.Close() }() // nothing was written to it
+
+	var events, done uint64
+	count := func(stream string, t tail) error {
+		if t.revision < 0 {
+			return nil
+		}
+		events += uint64(t.revision) + 1
+		return v.checkStream(stream, t, h.end)
+	}
+	each := func(f func(it *pebble.Iterator) error) error {
+		key, more := []byte{streamPrefix}, true
+		for more {
+			if err := v.store.alive(ctx); err != nil {
 				return err
 			}
-			defer func() { _ = index.Close() }() // its error is read below
-			records, err := v.store.records(0, ^eventstore.Position(0))
-			if err != nil {
-				return err
-			}
-			defer func() { _ = records.Close() }()
-			n := 0
-			for more = index.First(); more && n < verifyChunk; n++ {
-				e, err := readEntry(index)
+			err := v.store.read(func() error {
+				it, err := snapshot.NewIter(&pebble.IterOptions{LowerBound: key, UpperBound: []byte{streamPrefix + 1}})
 				if err != nil {
 					return err
 				}
-				if err := e.follows(before); err != nil {
-					return err
-				}
-				if lookUpAll || e.position > head {
-					if err := e.check(records); err != nil {
+				defer func() { _ = it.Close() }() // its error is read below
+				n := 0
+				for more = it.First(); more && n < verifyChunk; more, n = it.Next(), n+1 {
+					if err := f(it); err != nil {
 						return err
 					}
+					done++
 				}
-				before = e
-				if e.position > head { // the rest of the stream is newer still, and may grow while it is read
-					more = index.SeekGE(streamEnd(e.stream))
-					continue
+				if more {
+					key = append([]byte(nil), it.Key()...)
 				}
-				pointers++
-				more = index.Next()
+				return it.Error()
+			})
+			if err != nil {
+				return err
 			}
-			if more {
-				key = append([]byte(nil), index.Key()...)
-			}
-			return index.Error()
-		})
-		if errors.Is(err, eventstore.ErrCorrupt) {
-			return 0, found(before.position, "the index of the streams: %v", err)
+			v.progress(uint64(h.position)+min(done, uint64(h.position)), 2*uint64(h.position))
+		}
+		return nil
+	}
+	err := each(func(it *pebble.Iterator) error {
+		stream, rest, err := cutName(it.Key())
+		if err == nil && len(rest) > 0 {
+			err = fmt.Errorf("%q is not a key of the index", it.Key())
 		}
 		if err != nil {
-			return 0, err
+			return fmt.Errorf("%w: %w", errIndex, err)
 		}
-		v.progress(uint64(head)+min(pointers, uint64(head)), 2*uint64(head))
+		if _, ok := tails[stream]; ok {
+			return nil // what is in memory is newer
+		}
+		t, err := decodeTail(it.Value())
+		if err != nil {
+			return fmt.Errorf("%w: %w", errIndex, err)
+		}
+		return count(stream, t)
+	})
+	if err == nil {
+		err = v.store.read(func() error {
+			for stream, t := range tails {
+				if err := count(stream, t); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	return pointers, nil
-}
-
-// An entry is one pointer of the index.
-type entry struct {
-	stream   string
-	revision uint64
-	position eventstore.Position
-}
-
-func readEntry(it *pebble.Iterator) (entry, error) {
-	stream, revision, err := parseIndexKey(it.Key())
-	if err != nil {
-		return entry{}, corrupt(0, err)
+	if err == nil && events != uint64(h.position) {
+		err = fmt.Errorf("%w: it knows streams with %d events, and the log has %d", errIndex, events, h.position)
 	}
-	value, err := it.ValueAndErr()
-	if err != nil {
-		return entry{}, err
-	}
-	p, err := parsePositionValue(value)
-	if err != nil {
-		return entry{}, corrupt(0, fmt.Errorf("stream %q, revision %d: %w", stream, revision, err))
-	}
-	return entry{stream, revision, p}, nil
-}
-
-// follows checks an entry against the one before it in the index.
-func (e entry) follows(before entry) error {
-	next := uint64(0)
-	if e.stream == before.stream {
-		next = before.revision + 1
-	}
-	switch {
-	case e.revision != next:
-		return found(e.position, "stream %q lacks revision %d", e.stream, next)
-	case e.stream == before.stream && e.position <= before.position:
-		return found(e.position, "stream %q has revision %d at position %d, before revision %d", e.stream, e.revision, e.position, before.revision)
-	}
-	return nil
-}
-
-// check looks the entry's record up.
-func (e entry) check(records *pebble.Iterator) error {
-	r, err := lookUp(records, e.position)
-	if err == nil && (r.Stream != e.stream || r.Revision != e.revision) {
-		err = corrupt(e.position, fmt.Errorf("revision %d of stream %q stands there", r.Revision, r.Stream))
+	for p := eventstore.Position(positionStep); err == nil && p <= h.position; p += positionStep {
+		err = v.store.read(func() error { return v.checkPlace(p, h.end) })
 	}
 	if errors.Is(err, eventstore.ErrCorrupt) {
-		return found(e.position, "stream %q lists revision %d, which the ledger does not hold: %v", e.stream, e.revision, err)
+		return found(v.report.Head.Position, "%v; the index, which is not the ledger, is made anew if %s is removed while the ledger is closed", err, v.store.fs.PathJoin(v.store.dir, "ledger", "index"))
 	}
 	return err
+}
+
+// checkStream checks that the index leads to a stream's events.
+func (v *verifier) checkStream(stream string, t tail, end address) error {
+	for revision := uint64(streamStep - 1); int64(revision) < t.revision; revision += streamStep {
+		at, err := v.store.index.waypoint(stream, t, revision)
+		if err != nil {
+			return err
+		}
+		if _, _, err := v.store.member(stream, revision, at, end); err != nil {
+			return err
+		}
+	}
+	_, _, err := v.store.member(stream, uint64(t.revision), t.at, end)
+	return err
+}
+
+// checkPlace checks that the index leads to a position.
+func (v *verifier) checkPlace(p eventstore.Position, end address) error {
+	at, err := v.store.index.near(p)
+	if err != nil {
+		return err
+	}
+	f, err := v.store.segments.frame(at, end)
+	if err != nil {
+		return err
+	}
+	if f.position() != p {
+		return fmt.Errorf("%w: it leads to position %d for position %d", errIndex, f.position(), p)
+	}
+	return nil
 }

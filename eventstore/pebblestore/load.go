@@ -1,0 +1,95 @@
+package pebblestore
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/orderledger/orderledger/eventstore"
+)
+
+// loadIndex opens the index and brings it up to the end of the log, which it returns with the address of the newest
+// event. An index that cannot be read, or is not of this log, is made anew.
+func (s *Store) loadIndex(dir string, readOnly bool) (last address, end place, err error) {
+	err = s.openIndex(s.fs, dir, readOnly)
+	if err == nil {
+		last, end, err = s.indexed()
+	}
+	if err == nil {
+		return s.catchUp(last, end)
+	}
+	if s.failure.Load() != nil || !errors.Is(damaged(err), eventstore.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, pebble.ErrDBDoesNotExist) {
+		return 0, place{}, err
+	}
+	if s.index != nil {
+		if err := s.index.db.Close(); err != nil {
+			return 0, place{}, err
+		}
+		s.index = nil
+	}
+	s.logger.Warn("the index of the ledger is made anew", "dir", s.dir, "error", err)
+	where := s.fs
+	if readOnly {
+		where = vfs.NewMem()
+	} else if err := s.fs.RemoveAll(dir); err != nil {
+		return 0, place{}, err
+	}
+	if err := s.openIndex(where, dir, false); err != nil {
+		return 0, place{}, err
+	}
+	return s.catchUp(0, s.segments.origin())
+}
+
+func (s *Store) openIndex(where vfs.FS, dir string, readOnly bool) error {
+	db, err := pebble.Open(dir, s.options(where, readOnly))
+	if err != nil {
+		return err
+	}
+	s.index = newIndex(db, readOnly)
+	return nil
+}
+
+// indexed returns how far the log is indexed, after a look at the event there.
+func (s *Store) indexed() (last address, end place, err error) {
+	last, end, ok, err := s.index.indexed()
+	if err != nil || !ok {
+		return 0, s.segments.origin(), err
+	}
+	newest := s.segments.newest()
+	f, err := s.segments.frame(last, addressOf(newest.number, newest.size))
+	if err != nil {
+		return 0, end, err
+	}
+	if f.position() != end.position || f.chain() != end.chain {
+		return 0, end, errIndex
+	}
+	end.next = last + address(len(f))
+	return last, end, nil
+}
+
+// origin is the place before the first event.
+func (l *log) origin() place { return place{next: (*l.segments.Load())[0].start()} }
+
+// catchUp indexes what the log has behind a place.
+func (s *Store) catchUp(last address, from place) (address, place, error) {
+	done := from
+	end, err := s.segments.replay(from, func(at address, f frame) error {
+		e, err := f.event()
+		if err != nil {
+			return err
+		}
+		entry, err := s.index.open(e.Stream, hint{})
+		if err != nil {
+			return err
+		}
+		s.index.mu.Lock()
+		s.index.extend(entry, e.Stream, e.Revision, at, e.Position, len(f))
+		s.index.mu.Unlock()
+		last = at
+		done = place{at + address(len(f)), e.Position, f.chain()}
+		return s.index.turn(last, done)
+	})
+	return last, end, err
+}
