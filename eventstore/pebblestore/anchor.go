@@ -25,6 +25,7 @@ type anchorFile struct {
 	Position    eventstore.Position `json:"position"`
 	Chain       eventstore.Hash     `json:"chain"`
 	Time        time.Time           `json:"time"`
+	Backup      bool                `json:"backup,omitempty"` // the ledger beside it is a copy, which others may have outrun
 }
 
 // anchorEachSecond writes the anchor while the head moves.
@@ -49,37 +50,53 @@ func (s *Store) writeAnchor() error {
 	if s.anchored != nil && *s.anchored == h.Position {
 		return nil
 	}
-	b, err := json.Marshal(anchorFile{
-		Ledger: h.ID, Incarnation: h.Incarnation, Lanes: h.Lanes, Format: h.Format,
-		Position: h.Position, Chain: h.Chain, Time: s.now().UTC(),
-	})
-	if err == nil {
-		err = writeFile(s.fs, s.dir, anchorName, b)
-	}
-	if err != nil {
-		return fmt.Errorf("writing the anchor: %w", err)
+	if err := (anchorFile{Time: s.now().UTC()}).write(s.fs, s.dir, h); err != nil {
+		return err
 	}
 	s.anchored = &h.Position
 	return nil
 }
 
-// readAnchor returns fs.ErrNotExist, wrapped, if there is none.
-func (s *Store) readAnchor() (eventstore.Anchor, error) {
-	b, err := readFile(s.fs, s.dir, anchorName)
+// write makes a head the anchor of a directory.
+func (f anchorFile) write(fsys vfs.FS, dir string, h eventstore.Head) error {
+	f.Ledger, f.Incarnation, f.Lanes, f.Format = h.ID, h.Incarnation, h.Lanes, h.Format
+	f.Position, f.Chain = h.Position, h.Chain
+	b, err := json.Marshal(f)
+	if err == nil {
+		err = writeFile(fsys, dir, anchorName, b)
+	}
 	if err != nil {
-		return eventstore.Anchor{}, err
+		return fmt.Errorf("writing the anchor: %w", err)
 	}
-	var f anchorFile
+	return nil
+}
+
+func (s *Store) readAnchor() (eventstore.Anchor, error) {
+	f, err := readAnchor(s.fs, s.dir)
+	return f.anchor(), err
+}
+
+// readAnchor returns fs.ErrNotExist, wrapped, if there is none.
+func readAnchor(fsys vfs.FS, dir string) (f anchorFile, err error) {
+	b, err := readFile(fsys, dir, anchorName)
+	if err != nil {
+		return f, err
+	}
 	if err := json.Unmarshal(b, &f); err != nil {
-		return eventstore.Anchor{}, fmt.Errorf("%w: %s cannot be read: %w", eventstore.ErrCorrupt, anchorName, err)
+		return f, fmt.Errorf("%w: %s cannot be read: %w", eventstore.ErrCorrupt, anchorName, err)
 	}
+	return f, nil
+}
+
+func (f anchorFile) anchor() eventstore.Anchor {
 	id := eventstore.Identity{ID: f.Ledger, Lanes: f.Lanes, Format: f.Format, Incarnation: f.Incarnation}
-	return eventstore.Anchor{Head: eventstore.Head{Identity: id, Position: f.Position, Chain: f.Chain}, Time: f.Time}, nil
+	return eventstore.Anchor{Head: eventstore.Head{Identity: id, Position: f.Position, Chain: f.Chain}, Time: f.Time}
 }
 
 // checkAnchor compares the ledger with its anchor. It returns why the ledger must not be written to.
 func (s *Store) checkAnchor() (disagreement, err error) {
-	a, err := s.readAnchor()
+	f, err := readAnchor(s.fs, s.dir)
+	a := f.anchor()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if p := s.head.Load().position; p > 0 {
@@ -95,12 +112,16 @@ func (s *Store) checkAnchor() (disagreement, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if problem == "" {
-		s.anchored = &a.Position
-		return nil, nil
+	switch {
+	case problem != "":
+		return fmt.Errorf("%w: %s: bring back the newer files; or, if these are all there is, let it begin a new incarnation, and what came later is lost",
+			eventstore.ErrReadOnly, problem), nil
+	case f.Backup:
+		return fmt.Errorf("%w: it is the backup of %s, up to position %d: where the ledger itself is gone, let this begin a new incarnation, and what came later is lost",
+			eventstore.ErrReadOnly, a.Time.Format(time.RFC3339), a.Position), nil
 	}
-	return fmt.Errorf("%w: %s: bring back the newer files; or, if these are all there is, move %s away, and what came later is lost",
-		eventstore.ErrReadOnly, problem, anchorName), nil
+	s.anchored = &a.Position
+	return nil, nil
 }
 
 // disagrees says how the ledger contradicts an anchor; nothing if it does not.

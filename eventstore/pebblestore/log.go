@@ -27,6 +27,7 @@ type log struct {
 	end       address  // where the next frame goes
 	allocated int64    // how far the file exists
 	size      int64    // how large the segment should become
+	maxSize   int64    // and how large one may
 
 	spare spare
 }
@@ -40,9 +41,10 @@ const (
 
 var zeros [extent]byte
 
-// openLog opens the segments in a directory. What stands at the end of the newest one is not looked at.
-func openLog(fsys vfs.FS, dir string) (_ *log, err error) {
-	l := &log{fs: fsys, dir: dir, spare: spare{hungry: make(chan int)}}
+// openLog opens the segments in a directory. What stands at the end of the newest one is not looked at. The size is how
+// large segments may become.
+func openLog(fsys vfs.FS, dir string, size int64) (_ *log, err error) {
+	l := &log{fs: fsys, dir: dir, maxSize: size, spare: spare{hungry: make(chan int)}}
 	l.segments.Store(new([]*segment))
 	defer func() {
 		if err != nil {
@@ -247,8 +249,8 @@ func (s *scanner) fill(need int) error {
 	return nil
 }
 
-// begin begins a segment, which should become as large as size says.
-func (l *log) begin(h header, size int64) error {
+// begin begins a segment, which should become twice as large as the one before.
+func (l *log) begin(h header) error {
 	if l.file != nil {
 		if err := l.file.Close(); err != nil {
 			return err
@@ -269,8 +271,15 @@ func (l *log) begin(h header, size int64) error {
 		return err
 	}
 	l.add(s)
-	l.end, l.allocated, l.size = s.start(), allocated, size
+	l.end, l.allocated = s.start(), allocated
+	l.grow(max(2*l.size, firstSegment))
 	return nil
+}
+
+// grow sets how large the newest segment and the next one should become.
+func (l *log) grow(size int64) {
+	l.size = min(size, l.maxSize)
+	l.spare.setTarget(min(2*l.size, l.maxSize))
 }
 
 // full reports whether so many more bytes would make the newest segment larger than it should become.
@@ -286,7 +295,8 @@ func (l *log) resume(end address) error {
 	if err != nil {
 		return err
 	}
-	l.file, l.end, l.allocated, l.size = f, end, s.size, max(s.size, firstSegment)
+	l.file, l.end, l.allocated = f, end, s.size
+	l.grow(max(s.size, firstSegment))
 	cleared := false
 	b := make([]byte, largeRead)
 	for at := end.offset(); at < s.size; at += int64(len(b)) {

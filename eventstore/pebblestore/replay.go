@@ -23,6 +23,7 @@ type place struct {
 // A crash leaves the last group that was written in pieces: what can be read of it is kept up to the end of an append.
 // Damage to anything older is no crash, and is returned as [eventstore.ErrCorrupt].
 func (l *log) replay(from place, index func(address, frame) error) (place, error) {
+	from.next = l.next(from.next)
 	type found struct {
 		at address
 		f  frame

@@ -8,8 +8,11 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Segments grow from the first size to that of the configuration, each twice as large as the one before.
-const firstSegment = 1 << 20
+// Segments grow from the first size to the largest, each twice as large as the one before.
+const (
+	firstSegment = 1 << 20
+	maxSegment   = 256 << 20
+)
 
 const spareName = "spare"
 

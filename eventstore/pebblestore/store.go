@@ -23,6 +23,7 @@
 package pebblestore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,8 +68,6 @@ type Store struct {
 	index    *index
 	identity eventstore.Identity
 	readOnly error // why writes are refused; nil: they are taken
-
-	segmentSize int64
 
 	head    atomic.Pointer[head]  // what is durable: readers go no further
 	failure atomic.Pointer[error] // why no write will be taken again
@@ -132,11 +131,8 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 	if s.logger == nil {
 		s.logger = slog.Default()
 	}
-	if s.segmentSize = cfg.SegmentSize; s.segmentSize == 0 {
-		s.segmentSize = 256 << 20
-	}
-	if s.segmentSize < headerSize || s.segmentSize > 1<<30 {
-		return nil, fmt.Errorf("segments have up to 1 GiB, not %d bytes", s.segmentSize)
+	if cfg.SegmentSize < 0 || cfg.SegmentSize > 1<<30 {
+		return nil, fmt.Errorf("segments have up to 1 GiB, not %d bytes", cfg.SegmentSize)
 	}
 	ledger := s.fs.PathJoin(s.dir, "ledger")
 	if !cfg.ReadOnly {
@@ -173,7 +169,6 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 	if err := s.segments.resume(s.head.Load().end); err != nil {
 		return nil, err
 	}
-	s.segments.spare.setTarget(min(2*s.segments.size, s.segmentSize))
 	if err := removeSpare(s.fs, ledger); err != nil {
 		return nil, err
 	}
@@ -200,7 +195,7 @@ func lockDir(fsys vfs.FS, dir, ledger string) (*pebble.Lock, error) {
 
 // load opens the log and its index, and finds the head. It returns the address of the newest event.
 func (s *Store) load(dir string, cfg *Config) (last address, err error) {
-	if s.segments, err = openLog(s.fs, dir); err != nil {
+	if s.segments, err = openLog(s.fs, dir, cmp.Or(cfg.SegmentSize, maxSegment)); err != nil {
 		return 0, err
 	}
 	if s.segments.newest() == nil {
@@ -252,9 +247,7 @@ func (s *Store) beginSegment(end place, incarnation uint32) error {
 		first: end.position + 1, chain: end.chain, begun: s.now().UTC(),
 	}
 	h.identity.Incarnation = incarnation
-	size := min(max(s.segments.size, firstSegment/2)*2, s.segmentSize)
-	s.segments.spare.setTarget(min(2*size, s.segmentSize))
-	return s.segments.begin(h, size)
+	return s.segments.begin(h)
 }
 
 // start starts the goroutines for which Close waits.
