@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"projections/history": {"domain", "eventstore"},
 
 	"eventstore/relay":          {"eventstore", "internal/message"},
+	"eventstore/feed":           {"eventstore"},
 	"eventstore/pebblestore":    {"eventstore"},
 	"eventstore/eventstoretest": {"eventstore"},
 	"eventstore":                {},
