@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // ErrUnknownEvent is returned for an event of a type that this version does not know.
@@ -15,7 +16,7 @@ var ErrUnknownEvent = errors.New("unknown type of event")
 // EncodeEvent returns the bytes of an event as the ledger keeps them: JSON in canonical form, so that equal events
 // have equal bytes.
 func EncodeEvent(e Event) ([]byte, error) {
-	data, err := encode(e.code)
+	data, err := encode(e)
 	if err != nil {
 		return nil, fmt.Errorf("encoding %s: %w", e.Type(), err)
 	}
@@ -25,11 +26,16 @@ func EncodeEvent(e Event) ([]byte, error) {
 // DecodeEvent reads what EncodeEvent of this or any earlier version wrote, and nothing else. It returns
 // [ErrUnknownEvent] for a type from a later version.
 func DecodeEvent(typ string, data []byte) (Event, error) {
+	var text strings.Builder
+	return decodeEvent(typ, data, new(coder), &text)
+}
+
+func decodeEvent(typ string, data []byte, c *coder, text *strings.Builder) (Event, error) {
 	e := newEvent(typ)
 	if e == nil {
 		return nil, fmt.Errorf("%w %.80q", ErrUnknownEvent, typ)
 	}
-	if err := decode(data, e.code); err != nil {
+	if err := c.read(data, text, e); err != nil {
 		return nil, fmt.Errorf("decoding %s: %w", typ, err)
 	}
 	return e, nil
@@ -37,7 +43,7 @@ func DecodeEvent(typ string, data []byte) (Event, error) {
 
 // EncodeMeta returns the bytes of an event's metadata as the ledger keeps them.
 func EncodeMeta(m Meta) ([]byte, error) {
-	data, err := encode(m.code)
+	data, err := encode(&m)
 	if err != nil {
 		return nil, fmt.Errorf("encoding metadata: %w", err)
 	}
@@ -47,7 +53,7 @@ func EncodeMeta(m Meta) ([]byte, error) {
 // DecodeMeta reads what EncodeMeta wrote.
 func DecodeMeta(data []byte) (Meta, error) {
 	var m Meta
-	if err := decode(data, m.code); err != nil {
+	if err := decode(data, &m); err != nil {
 		return Meta{}, fmt.Errorf("decoding metadata: %w", err)
 	}
 	return m, nil
@@ -59,7 +65,7 @@ const FoldVersion = 2
 
 // EncodeOrder returns the bytes of a folded order, for keeping beside its events, never instead of them.
 func EncodeOrder(o Order) ([]byte, error) {
-	data, err := encode(o.code)
+	data, err := encode(&o)
 	if err != nil {
 		return nil, fmt.Errorf("encoding order %s: %w", o.ID, err)
 	}
@@ -69,7 +75,7 @@ func EncodeOrder(o Order) ([]byte, error) {
 // DecodeOrder reads what EncodeOrder of the same [FoldVersion] wrote.
 func DecodeOrder(data []byte) (Order, error) {
 	var o Order
-	if err := decode(data, o.code); err != nil {
+	if err := decode(data, &o); err != nil {
 		return Order{}, fmt.Errorf("decoding a folded order: %w", err)
 	}
 	return o, nil
@@ -84,15 +90,15 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // personal section in the clear. Who asks and through which trace is left out: a retry may differ in these.
 func DigestOf(key []byte, c Command, p Personal) (Digest, error) {
 	var d Digest
-	action, err := encode(c.Do.code)
+	action, err := encode(c.Do)
 	if err != nil {
 		return d, fmt.Errorf("encoding %s: %w", c.Do.Name(), err)
 	}
-	envelope, err := encode(c.code)
+	envelope, err := encode(c)
 	if err != nil {
 		return d, fmt.Errorf("encoding %s: %w", c.Do.Name(), err)
 	}
-	personal, err := encode(p.code)
+	personal, err := encode(&p)
 	if err != nil {
 		return d, fmt.Errorf("encoding %s: %w", c.Do.Name(), err)
 	}

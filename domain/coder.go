@@ -4,10 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -20,133 +20,200 @@ import (
 //   - reading is strict: an unknown, repeated or misplaced member is an error, as is anything that writing would
 //     not have written in a value's place. What can be read is written again as the same bytes.
 //
+// While reading, the first letter of the member that comes next is always known. Most members that code names are not
+// there; passing most of these by takes one comparison.
+//
 // A later version of a type may add members, which old events lack, and must never remove or move one.
 type coder struct {
-	out     []byte // what was written
-	in      string // what is read
-	pos     int    // how much of in has been read
 	writing bool
-	first   bool // the next member is the first of its object
-	err     error
+	out     []byte // what was written
+	first   bool   // the next member is the first of its object
+
+	in   string // what is read, and padding
+	size int    // of in without the padding
+	pos  int    // how much of in has been read
+	next byte   // begins the name of the next member, which stands at pos; 0 at the end of an object
+	err  error
 }
 
-// encode returns the canonical JSON of what code describes.
-func encode(code func(*coder)) ([]byte, error) {
+// padding follows what is read. A NUL may stand nowhere, so whatever looks for something comes to an end there.
+const padding = "\x00\x00\x00\x00\x00\x00\x00\x00"
+
+// A coded value describes its members.
+type coded interface{ code(*coder) }
+
+// encode returns the canonical JSON of a value.
+func encode(v coded) ([]byte, error) {
 	c := &coder{out: make([]byte, 0, 512), writing: true}
-	c.object(code)
+	c.open()
+	v.code(c)
+	c.close()
 	return c.out, c.err
 }
 
-// decode reads the canonical JSON of what code describes. The strings it sets share one copy of data.
-func decode(data []byte, code func(*coder)) error {
-	c := &coder{in: string(data)}
-	c.object(code)
-	if c.err == nil && c.pos != len(c.in) {
+// decode reads the canonical JSON of a value. The strings it sets share one copy of data.
+func decode(data []byte, v coded) error {
+	var text strings.Builder
+	return new(coder).read(data, &text, v)
+}
+
+// read reads a value. It keeps a copy of data at the end of text, which the strings it sets are part of.
+func (c *coder) read(data []byte, text *strings.Builder, v coded) error {
+	start, size := text.Len(), len(data)
+	text.Grow(size + len(padding))
+	_, _ = text.Write(data)
+	_, _ = text.WriteString(padding)
+	*c = coder{in: text.String()[start:], size: size}
+	c.open()
+	v.code(c)
+	c.close()
+	if c.err == nil && c.pos != size {
 		c.fail("more follows the value")
 	}
 	return c.err
 }
 
+// fail remembers the first failure. Nothing is read after it.
 func (c *coder) fail(format string, args ...any) {
 	if c.err == nil {
 		c.err = fmt.Errorf("byte %d: %s", c.pos, fmt.Sprintf(format, args...))
+		c.next, c.pos = 0, c.size
 	}
 }
 
-// object writes or reads one object with the members that code names.
-func (c *coder) object(code func(*coder)) {
-	if c.err != nil {
-		return
-	}
-	if c.writing {
+// open begins an object. Its members follow, and then close.
+func (c *coder) open() {
+	switch {
+	case c.writing:
 		c.out = append(c.out, '{')
-	} else if !c.skip('{') {
+		c.first = true
+	case !c.at('{'):
 		c.fail("expected an object")
-		return
-	}
-	outer := c.first
-	c.first = true
-	code(c)
-	c.first = outer
-	if c.err != nil {
-		return
-	}
-	if c.writing {
-		c.out = append(c.out, '}')
-	} else if !c.skip('}') {
-		c.fail("unknown, repeated or misplaced member")
-	}
-}
-
-// member begins a member. While writing it reports present; while reading, whether the member comes next.
-func (c *coder) member(name string, present bool) bool {
-	if c.err != nil {
-		return false
-	}
-	if c.writing {
-		if !present {
-			return false
-		}
-		if !c.first {
-			c.out = append(c.out, ',')
-		}
-		c.first = false
-		c.out = append(c.out, '"')
-		c.out = append(c.out, name...)
-		c.out = append(c.out, '"', ':')
-		return true
-	}
-	rest := c.in[c.pos:]
-	skip := len(name) + 3
-	if !c.first {
-		if len(rest) == 0 || rest[0] != ',' {
-			return false
-		}
-		rest = rest[1:]
-		skip++
-	}
-	if len(rest) < len(name)+3 || rest[0] != '"' || rest[1:1+len(name)] != name || rest[1+len(name)] != '"' || rest[2+len(name)] != ':' {
-		return false
-	}
-	c.first = false
-	c.pos += skip
-	return true
-}
-
-func (c *coder) skip(b byte) bool {
-	if c.pos < len(c.in) && c.in[c.pos] == b {
+	case c.in[c.pos+1] == '}':
 		c.pos++
+		c.next = 0
+	default:
+		c.name()
+	}
+}
+
+func (c *coder) close() {
+	switch {
+	case c.writing:
+		c.out = append(c.out, '}')
+		c.first = false
+	case c.next != 0 || !c.at('}'):
+		c.fail("unknown, repeated or misplaced member")
+	default:
+		c.pos++
+	}
+}
+
+// member begins a member and reports whether its value is to be written or read. After one that was read stands done.
+func (c *coder) member(name string, present bool) bool {
+	if c.writing {
+		return present && c.begin(name)
+	}
+	return c.next == name[0] && c.named(name)
+}
+
+// named passes over the name of the next member and reports true if it is the given one.
+func (c *coder) named(name string) bool {
+	end := c.pos + len(name)
+	if in := c.in; end+1 < len(in) && in[end] == '"' && in[end+1] == ':' && in[c.pos:end] == name {
+		c.pos = end + 2
 		return true
 	}
 	return false
 }
 
-// str codes a string, left out where empty. S may be any string type.
-func str[S ~string](c *coder, name string, v *S) {
-	if !c.member(name, *v != "") {
+func (c *coder) begin(name string) bool {
+	if !c.first {
+		c.out = append(c.out, ',')
+	}
+	c.first = false
+	c.out = append(c.out, '"')
+	c.out = append(c.out, name...)
+	c.out = append(c.out, '"', ':')
+	return true
+}
+
+// done ends a member. After one that was read it comes to the name of the next.
+func (c *coder) done() {
+	if c.writing {
 		return
 	}
-	if c.writing {
-		c.quote(string(*v))
-	} else {
-		*v = S(c.unquote())
-		c.present(name, *v != "")
+	switch c.in[c.pos] {
+	case ',':
+		c.name()
+	case '}':
+		c.next = 0
+	default:
+		c.fail("expected , or }")
 	}
+}
+
+// name passes over a brace or comma and comes to the name of the member that follows.
+func (c *coder) name() {
+	at := c.pos + 2
+	if c.in[at-1] != '"' {
+		c.fail("expected a member")
+		return
+	}
+	c.pos, c.next = at, c.in[at]
+}
+
+func (c *coder) at(b byte) bool { return c.in[c.pos] == b }
+
+// str codes a string, left out where empty. S may be any string type.
+func str[S ~string](c *coder, name string, v *S) {
+	if c.next == name[0] || c.writing {
+		text(c, name, v)
+	}
+}
+
+func text[S ~string](c *coder, name string, v *S) {
+	if c.writing {
+		if *v != "" {
+			c.begin(name)
+			c.quote(string(*v))
+		}
+		return
+	}
+	if s, ok := c.quoted(name); ok {
+		*v = S(s)
+	}
+}
+
+// quoted reads a member whose value is a string, if it is the next one.
+func (c *coder) quoted(name string) (string, bool) {
+	if !c.named(name) {
+		return "", false
+	}
+	in := c.in
+	if in[c.pos] == '"' { // then this is almost always there: a plain string, and the next member or the object's end
+		start := c.pos + 1
+		end := plain(in, start)
+		switch {
+		case in[end] != '"' || end == start:
+		case in[end+1] == ',' && in[end+2] == '"':
+			c.pos, c.next = end+3, in[end+3]
+			return in[start:end], true
+		case in[end+1] == '}':
+			c.pos, c.next = end+1, 0
+			return in[start:end], true
+		}
+	}
+	s := c.unquote()
+	c.present(name, s != "")
+	c.done()
+	return s, true
 }
 
 // present fails for a member that was read and, being zero, should have been left out.
 func (c *coder) present(name string, present bool) {
 	if !present {
 		c.fail("%s: a zero value is left out", name)
-	}
-}
-
-// text codes the value of a string.
-func (c *coder) text(v *string) {
-	if c.writing {
-		c.quote(*v)
-	} else {
-		*v = c.unquote()
 	}
 }
 
@@ -162,6 +229,7 @@ func (c *coder) bool(name string, v *bool) {
 	} else {
 		c.fail("%s: expected true", name)
 	}
+	c.done()
 }
 
 // number codes a whole number, left out where it is 0.
@@ -177,7 +245,7 @@ func number[N ~int | ~int64 | ~uint32 | ~uint64](c *coder, name string, v *N) {
 		return
 	}
 	end := c.pos
-	for end < len(c.in) && (c.in[end] >= '0' && c.in[end] <= '9' || c.in[end] == '-') {
+	for c.in[end] >= '0' && c.in[end] <= '9' || c.in[end] == '-' {
 		end++
 	}
 	digits := c.in[c.pos:end]
@@ -188,6 +256,7 @@ func number[N ~int | ~int64 | ~uint32 | ~uint64](c *coder, name string, v *N) {
 	}
 	*v = N(n)
 	c.pos = end
+	c.done()
 }
 
 // decimal codes a number, left out where it is 0.
@@ -202,7 +271,7 @@ func (c *coder) decimal(name string, v *Decimal) {
 func (c *coder) always(name string, v *Decimal) {
 	if c.member(name, true) {
 		c.digits(name, v)
-	} else if c.err == nil {
+	} else {
 		c.fail("%s is missing", name)
 	}
 }
@@ -218,11 +287,18 @@ func (c *coder) option(name string, v **Decimal) {
 	c.digits(name, *v)
 }
 
+// digits codes the value of a number, and ends its member.
 func (c *coder) digits(name string, v *Decimal) {
 	if c.writing {
 		c.out = append(c.out, '"')
 		c.out = append(c.out, v.String()...)
 		c.out = append(c.out, '"')
+		return
+	}
+	if d, size := short(c.in[c.pos:]); size > 0 {
+		*v = d
+		c.pos += size
+		c.done()
 		return
 	}
 	s := c.unquote()
@@ -235,6 +311,7 @@ func (c *coder) digits(name string, v *Decimal) {
 		c.fail("%s: %s is not in canonical form", name, s)
 	}
 	*v = d
+	c.done()
 }
 
 // time codes a moment in UTC, left out where it is zero.
@@ -260,6 +337,7 @@ func (c *coder) time(name string, v *time.Time) {
 	}
 	*v = t.UTC()
 	c.present(name, !v.IsZero())
+	c.done()
 }
 
 func (c *coder) uuid(name string, v *uuid.UUID) {
@@ -277,7 +355,11 @@ func (c *coder) uuid(name string, v *uuid.UUID) {
 	}
 	*v = id
 	c.present(name, *v != uuid.Nil)
+	c.done()
 }
+
+// strictBase64 refuses bits that do not count.
+var strictBase64 = base64.StdEncoding.Strict()
 
 // base64 codes bytes, left out where there are none.
 func (c *coder) base64(name string, v *[]byte) {
@@ -291,12 +373,13 @@ func (c *coder) base64(name string, v *[]byte) {
 		return
 	}
 	s := c.unquote()
-	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	b, err := strictBase64.DecodeString(s)
 	if err != nil || len(s) != base64.StdEncoding.EncodedLen(len(b)) { // the decoder passes over ends of lines
 		c.fail("%s: expected base64", name)
 	}
 	*v = b
 	c.present(name, len(b) > 0)
+	c.done()
 }
 
 func (c *coder) digest(name string, v *Digest) {
@@ -317,23 +400,34 @@ func (c *coder) digest(name string, v *Digest) {
 	}
 	*v = Digest(b)
 	c.present(name, *v != Digest{})
+	c.done()
 }
 
 // structure codes a struct, left out where it is not present, which is where all its members are zero.
 func structure[T any](c *coder, name string, v *T, present bool, code func(*T, *coder)) {
-	if c.member(name, present) {
-		c.object(func(c *coder) {
-			code(v, c)
-			c.present(name, !c.first)
-		})
+	if c.next == name[0] || c.writing && present {
+		substructure(c, name, v, code)
+	}
+}
+
+func substructure[T any](c *coder, name string, v *T, code func(*T, *coder)) {
+	if c.member(name, true) {
+		c.open()
+		c.present(name, c.writing || c.next != 0)
+		code(v, c)
+		c.close()
+		c.done()
 	}
 }
 
 // required codes a struct that is written also where all its members are zero.
 func required[T any](c *coder, name string, v *T, code func(*T, *coder)) {
 	if c.member(name, true) {
-		c.object(func(c *coder) { code(v, c) })
-	} else if c.err == nil {
+		c.open()
+		code(v, c)
+		c.close()
+		c.done()
+	} else {
 		c.fail("%s is missing", name)
 	}
 }
@@ -346,174 +440,99 @@ func pointer[T any](c *coder, name string, v **T, code func(*T, *coder)) {
 	if !c.writing {
 		*v = new(T)
 	}
-	c.object(func(c *coder) { code(*v, c) })
+	c.open()
+	code(*v, c)
+	c.close()
+	c.done()
 }
 
 // list codes structs, left out where there are none.
 func list[T any](c *coder, name string, v *[]T, code func(*T, *coder)) {
-	if c.member(name, len(*v) > 0) {
-		elements(c, v, func(e *T) { c.object(func(c *coder) { code(e, c) }) })
+	if c.next == name[0] || c.writing {
+		elements(c, name, v, code)
 	}
+}
+
+func elements[T any](c *coder, name string, v *[]T, code func(*T, *coder)) {
+	if c.writing {
+		if len(*v) > 0 {
+			c.begin(name)
+			for i := range *v {
+				c.separate(i)
+				c.open()
+				code(&(*v)[i], c)
+				c.close()
+			}
+			c.out = append(c.out, ']')
+		}
+		return
+	}
+	if !c.named(name) {
+		return
+	}
+	start := c.pos
+	list := make([]T, 0, c.count())
+	for c.another(len(list)) {
+		if n := len(list); n == cap(list) {
+			// As many more as there is room for, were they like those so far.
+			list = slices.Grow(list, min(7*n, (c.size-c.pos)*n/(c.pos-start)+1))
+		}
+		list = list[:len(list)+1]
+		c.open()
+		code(&list[len(list)-1], c)
+		c.close()
+	}
+	*v = list
+	c.done()
+}
+
+// count returns how many structs to make room for in the list that comes next: as many as it seems to have, or a few.
+func (c *coder) count() int {
+	rest := c.in[c.pos:]
+	return max(1, min(strings.Count(rest[:strings.IndexByte(rest, ']')+1], "{"), 4))
 }
 
 // strs codes strings, left out where there are none.
 func (c *coder) strs(name string, v *[]string) {
-	if c.member(name, len(*v) > 0) {
-		elements(c, v, c.text)
+	if !c.member(name, len(*v) > 0) {
+		return
 	}
-}
-
-func elements[T any](c *coder, v *[]T, code func(*T)) {
 	if c.writing {
-		c.out = append(c.out, '[')
-		for i := range *v {
-			if i > 0 {
-				c.out = append(c.out, ',')
-			}
-			code(&(*v)[i])
+		for i, s := range *v {
+			c.separate(i)
+			c.quote(s)
 		}
 		c.out = append(c.out, ']')
 		return
 	}
-	if !c.skip('[') {
+	for c.another(len(*v)) {
+		*v = append(*v, c.unquote())
+	}
+	c.done()
+}
+
+// separate writes what stands before the n-th element of a list.
+func (c *coder) separate(n int) {
+	if n == 0 {
+		c.out = append(c.out, '[')
+	} else {
+		c.out = append(c.out, ',')
+	}
+}
+
+// another passes over what stands before the n-th element of a list, or after the last, and reports whether there is
+// an n-th. A list has a first one.
+func (c *coder) another(n int) bool {
+	switch {
+	case n == 0 && !c.at('['):
 		c.fail("expected a list")
-		return
+	case n == 0 || c.at(','):
+		c.pos++
+		return true
+	case c.at(']'):
+		c.pos++
+	default:
+		c.fail("expected , or ]")
 	}
-	for c.err == nil {
-		var e T
-		code(&e)
-		*v = append(*v, e)
-		if c.skip(']') {
-			return
-		}
-		if !c.skip(',') {
-			c.fail("expected , or ]")
-		}
-	}
-}
-
-const hexDigits = "0123456789abcdef"
-
-// quote writes a JSON string. Only what must be escaped is.
-func (c *coder) quote(s string) {
-	if !utf8.ValidString(s) {
-		c.fail("a string is not UTF-8")
-		return
-	}
-	c.out = append(c.out, '"')
-	start := 0
-	for i := range len(s) {
-		b := s[i]
-		if b >= ' ' && b != '"' && b != '\\' {
-			continue
-		}
-		c.out = append(c.out, s[start:i]...)
-		start = i + 1
-		switch b {
-		case '"', '\\':
-			c.out = append(c.out, '\\', b)
-		case '\n':
-			c.out = append(c.out, `\n`...)
-		case '\r':
-			c.out = append(c.out, `\r`...)
-		case '\t':
-			c.out = append(c.out, `\t`...)
-		default:
-			c.out = append(c.out, `\u00`...)
-			c.out = append(c.out, hexDigits[b>>4], hexDigits[b&15])
-		}
-	}
-	c.out = append(c.out, s[start:]...)
-	c.out = append(c.out, '"')
-}
-
-// unquote reads a JSON string.
-func (c *coder) unquote() string {
-	if c.err != nil {
-		return ""
-	}
-	if !c.skip('"') {
-		c.fail("expected a string")
-		return ""
-	}
-	for i := c.pos; i < len(c.in); i++ {
-		switch b := c.in[i]; {
-		case b == '"':
-			s := c.in[c.pos:i]
-			if !utf8.ValidString(s) {
-				c.fail("a string is not UTF-8")
-			}
-			c.pos = i + 1
-			return s
-		case b == '\\':
-			return c.unescape(i)
-		case b < ' ':
-			c.pos = i
-			c.fail("control character in a string")
-			return ""
-		}
-	}
-	c.fail("a string has no end")
-	return ""
-}
-
-// unescape reads the rest of a string whose first backslash stands at i.
-func (c *coder) unescape(i int) string {
-	var b strings.Builder
-	b.WriteString(c.in[c.pos:i])
-	for i < len(c.in) {
-		switch ch := c.in[i]; {
-		case ch == '"':
-			c.pos = i + 1
-			if !utf8.ValidString(b.String()) {
-				c.fail("a string is not UTF-8")
-			}
-			return b.String()
-		case ch < ' ':
-			c.pos = i
-			c.fail("control character in a string")
-			return ""
-		case ch != '\\':
-			b.WriteByte(ch)
-			i++
-		default:
-			ch, size := unescapeByte(c.in[i:])
-			if size == 0 {
-				c.pos = i
-				c.fail("bad escape in a string")
-				return ""
-			}
-			b.WriteByte(ch)
-			i += size
-		}
-	}
-	c.fail("a string has no end")
-	return ""
-}
-
-// unescapeByte reads the escape at the start of s, in the one form that quote gives it, and returns its length, or 0
-// where there is none.
-func unescapeByte(s string) (byte, int) {
-	if len(s) < 2 {
-		return 0, 0
-	}
-	switch s[1] {
-	case '"', '\\':
-		return s[1], 2
-	case 'n':
-		return '\n', 2
-	case 'r':
-		return '\r', 2
-	case 't':
-		return '\t', 2
-	}
-	if len(s) < 6 || s[1:4] != "u00" {
-		return 0, 0
-	}
-	high, low := strings.IndexByte("01", s[4]), strings.IndexByte(hexDigits, s[5])
-	b := byte(high<<4 | low)
-	if high < 0 || low < 0 || b == '\n' || b == '\r' || b == '\t' {
-		return 0, 0
-	}
-	return b, 6
+	return false
 }

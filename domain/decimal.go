@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -90,13 +91,34 @@ func exact(d decimal.Decimal, err error) (Decimal, error) {
 	return canonical(d), nil
 }
 
+// alike reports whether two numbers differ in their coefficients only, and neither is negative or near the limits, as
+// is true of most quantities. What they come to takes no more than whole numbers then.
+func alike(a, b Decimal) bool {
+	return a.d.Scale() == b.d.Scale() && !a.d.IsNeg() && !b.d.IsNeg() && a.d.Coef()|b.d.Coef() < 1<<62
+}
+
+// scaled returns n with the scale of like.
+func scaled(n int64, like Decimal) (Decimal, error) {
+	d, err := decimal.New(n, like.d.Scale())
+	if err == nil && n != 0 && like.d.Scale() == 0 {
+		return Decimal{d}, nil
+	}
+	return exact(d, err)
+}
+
 // Add returns a + b.
 func (a Decimal) Add(b Decimal) (Decimal, error) {
+	if alike(a, b) {
+		return scaled(int64(a.d.Coef()+b.d.Coef()), a)
+	}
 	return exact(a.d.AddExact(b.d, max(a.d.Scale(), b.d.Scale())))
 }
 
 // Sub returns a − b.
 func (a Decimal) Sub(b Decimal) (Decimal, error) {
+	if alike(a, b) {
+		return scaled(int64(a.d.Coef())-int64(b.d.Coef()), a)
+	}
 	return exact(a.d.SubExact(b.d, max(a.d.Scale(), b.d.Scale())))
 }
 
@@ -121,10 +143,15 @@ func (a Decimal) Quo(b Decimal) (Decimal, error) {
 func (a Decimal) Neg() Decimal { return canonical(a.d.Neg()) }
 
 // Cmp compares two numbers: −1 where a is smaller, 0 where they are equal, 1 where a is larger.
-func (a Decimal) Cmp(b Decimal) int { return a.d.Cmp(b.d) }
+func (a Decimal) Cmp(b Decimal) int {
+	if alike(a, b) {
+		return cmp.Compare(a.d.Coef(), b.d.Coef())
+	}
+	return a.d.Cmp(b.d)
+}
 
 // Less reports whether a < b.
-func (a Decimal) Less(b Decimal) bool { return a.d.Cmp(b.d) < 0 }
+func (a Decimal) Less(b Decimal) bool { return a.Cmp(b) < 0 }
 
 // Sign returns −1, 0 or 1.
 func (a Decimal) Sign() int { return a.d.Sign() }

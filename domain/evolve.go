@@ -8,6 +8,34 @@ import "slices"
 //
 // The order that was passed in stays as it was.
 func Evolve(o Order, e Event) Order {
+	draft{&o, false}.evolve(e)
+	return o
+}
+
+// Fold returns the order that events add up to.
+func Fold(events []Event) Order {
+	var o Order
+	for _, e := range events {
+		draft{&o, true}.evolve(e)
+	}
+	return o
+}
+
+// A draft is an order that is being changed.
+type draft struct {
+	*Order
+	own bool // its lists are in nobody else's hands, those apart that events brought along
+}
+
+// change returns a list that may be changed and that n elements may be added to.
+func change[T any](d draft, list []T, n int) []T {
+	if d.own || list == nil {
+		return list
+	}
+	return append(make([]T, 0, len(list)+n), list...)
+}
+
+func (o draft) evolve(e Event) {
 	o.Events++
 	switch e := e.(type) {
 	case *Submitted:
@@ -17,10 +45,10 @@ func Evolve(o Order, e Event) Order {
 	case *Rejected:
 		o.Verdict, o.Decision, o.Reason = VerdictRejected, e.Decision, e.Reason
 	case *Held:
-		o.Holds = append(slices.Clone(o.Holds), e.Hold)
+		o.Holds = append(change(o, o.Holds, 1), e.Hold)
 		o.HoldsEver++
 	case *Released:
-		o.Holds = slices.DeleteFunc(slices.Clone(o.Holds), func(h Hold) bool { return h.ID == e.Hold })
+		o.Holds = slices.DeleteFunc(change(o, o.Holds, 0), func(h Hold) bool { return h.ID == e.Hold })
 	case *Amended:
 		o.amended(e)
 	case *Routed:
@@ -32,16 +60,17 @@ func Evolve(o Order, e Event) Order {
 	case *Confirmed:
 		o.confirmed(e)
 	case *FulfilmentStarted:
-		o.change(e.Fulfilment, func(f *Fulfilment) { f.Phase = PhaseStarted })
+		if f := o.fulfilment(e.Fulfilment); f != nil {
+			f.Phase = PhaseStarted
+		}
 	case *Shipped:
 		o.shipped(e)
 	case *Delivered:
-		o.change(e.Fulfilment, func(f *Fulfilment) { f.delivered(e) })
-		o.promise(linesOf(e.Lines))
+		o.delivered(e)
 	case *Cancelled:
 		o.cancelled(e)
 	case *Returned:
-		o.Lines = slices.Clone(o.Lines)
+		o.Lines = change(o, o.Lines, 0)
 		for _, q := range e.Lines {
 			if l := o.Line(q.Line); l != nil {
 				l.Returned = plus(l.Returned, q.Quantity)
@@ -54,19 +83,9 @@ func Evolve(o Order, e Event) Order {
 	case *HomeMoved:
 		o.Home, o.Epoch = e.Home, e.Epoch
 	}
-	return o
 }
 
-// Fold returns the order that events add up to.
-func Fold(events []Event) Order {
-	var o Order
-	for _, e := range events {
-		o = Evolve(o, e)
-	}
-	return o
-}
-
-func (o *Order) submitted(e *Submitted) {
+func (o draft) submitted(e *Submitted) {
 	o.ID, o.BusinessUnit, o.Number = e.Order, e.BusinessUnit, e.Number
 	o.Details, o.Totals, o.Settled = e.Details, e.Totals, e.Settled
 	o.Lines = make([]OrderLine, len(e.Lines))
@@ -78,22 +97,22 @@ func (o *Order) submitted(e *Submitted) {
 	}
 }
 
-func (o *Order) amended(e *Amended) {
+func (o draft) amended(e *Amended) {
 	o.void(e.Lines)
-	o.Lines = slices.Clone(o.Lines)
-	for _, change := range e.Lines {
-		l := o.Line(change.Line)
+	o.Lines = change(o, o.Lines, len(e.Added))
+	for _, c := range e.Lines {
+		l := o.Line(c.Line)
 		if l == nil {
 			continue
 		}
-		if change.Quantity != nil {
-			l.Quantity = plus(*change.Quantity, l.Cancelled)
+		if c.Quantity != nil {
+			l.Quantity = plus(*c.Quantity, l.Cancelled)
 		}
-		if change.Requested != nil {
-			l.Requested = *change.Requested
+		if c.Requested != nil {
+			l.Requested = *c.Requested
 		}
-		if change.Price != nil {
-			l.Price = *change.Price
+		if c.Price != nil {
+			l.Price = *c.Price
 		}
 		l.Promised = ""
 	}
@@ -112,49 +131,73 @@ func (o *Order) amended(e *Amended) {
 	}
 	o.Totals = e.Totals
 	if !e.Personal.IsZero() {
-		o.Personal = append(slices.Clone(o.Personal), e.Personal)
+		o.Personal = append(change(o, o.Personal, 1), e.Personal)
 	}
 }
 
-func (o *Order) routed(e *Routed) {
-	o.Fulfilments = slices.Clone(o.Fulfilments)
+func (o draft) routed(e *Routed) {
+	o.Fulfilments = change(o, o.Fulfilments, len(e.Fulfilments))
 	for _, a := range e.Fulfilments {
 		f := Fulfilment{ID: a.ID, Site: a.Site, Phase: PhaseRouted, Decision: e.Decision}
-		for _, q := range a.Lines {
-			f.Parts = append(f.Parts, Part{Line: q.Line, Quantity: q.Quantity})
+		if len(a.Lines) > 0 {
+			f.Parts = make([]Part, len(a.Lines))
+		}
+		for i, q := range a.Lines {
+			f.Parts[i] = Part{Line: q.Line, Quantity: q.Quantity}
 		}
 		o.Fulfilments = append(o.Fulfilments, f)
 	}
 }
 
-// ended leaves a fulfilment only what it has shipped.
-func (o *Order) ended(id string, phase Phase, reason Reason) {
-	var lines []string
-	o.change(id, func(f *Fulfilment) {
-		f.Phase, f.Reason = phase, reason
-		lines = f.lines()
-		for i := range f.Parts {
-			f.Parts[i].Quantity = f.Parts[i].Shipped
-		}
-		f.Parts = slices.DeleteFunc(f.Parts, func(p Part) bool { return p.Quantity.IsZero() })
-	})
-	o.promise(lines)
+// fulfilment returns a fulfilment that may be changed, its parts included, or nil.
+func (o draft) fulfilment(id string) *Fulfilment {
+	if o.Fulfilment(id) == nil {
+		return nil
+	}
+	o.Fulfilments = change(o, o.Fulfilments, 0)
+	f := o.Fulfilment(id)
+	f.Parts = change(o, f.Parts, 0)
+	return f
 }
 
-func (o *Order) confirmed(e *Confirmed) {
-	var lines []string
-	o.change(e.Fulfilment, func(f *Fulfilment) {
-		lines = f.lines()
+// ended leaves a fulfilment only what it has shipped.
+func (o draft) ended(id string, phase Phase, reason Reason) {
+	f := o.fulfilment(id)
+	if f == nil {
+		return
+	}
+	f.Phase, f.Reason = phase, reason
+	lines := make([]string, len(f.Parts))
+	for i := range f.Parts {
+		lines[i] = f.Parts[i].Line
+		f.Parts[i].Quantity = f.Parts[i].Shipped
+	}
+	f.Parts = slices.DeleteFunc(f.Parts, func(p Part) bool { return p.Quantity.IsZero() })
+	o.promise(len(lines), func(i int) string { return lines[i] })
+}
+
+func (o draft) confirmed(e *Confirmed) {
+	f := o.fulfilment(e.Fulfilment)
+	if f != nil {
 		f.confirmed(e.Confirmation)
 		if f.Phase == PhaseRouted && e.Confirmation.Outcome != Refuses {
 			f.Phase = PhaseConfirmed
 		}
-	})
+	}
+	if !slices.ContainsFunc(e.Confirmation.Lines, func(l LineConfirmation) bool { return l.Cancelled.Sign() > 0 }) {
+		if f != nil {
+			o.promise(len(f.Parts), func(i int) string { return f.Parts[i].Line })
+		}
+		return
+	}
 	// What the site cancels is taken from it by the event that follows. Until then, too, it need not be promised.
-	after := *o
+	copied := *o.Order
+	after := draft{&copied, false}
 	after.cancelled(e.cancels())
-	after.promise(lines)
-	o.Lines = slices.Clone(o.Lines)
+	if f != nil {
+		after.promise(len(f.Parts), func(i int) string { return f.Parts[i].Line })
+	}
+	o.Lines = change(o, o.Lines, 0)
 	for i := range o.Lines {
 		l := &after.Lines[i]
 		o.Lines[i].Promised, o.Lines[i].FirstPromised = l.Promised, l.FirstPromised
@@ -179,8 +222,8 @@ func (f *Fulfilment) confirmed(c Confirmation) {
 }
 
 // void forgets what sites have promised of lines that the buyer changes.
-func (o *Order) void(changes []LineChange) {
-	o.Fulfilments = slices.Clone(o.Fulfilments)
+func (o draft) void(changes []LineChange) {
+	o.Fulfilments = change(o, o.Fulfilments, 0)
 	for i := range o.Fulfilments {
 		f := &o.Fulfilments[i]
 		if f.Confirmation == nil {
@@ -197,22 +240,23 @@ func (o *Order) void(changes []LineChange) {
 	}
 }
 
-// promise derives what is promised of lines from the rest of the order.
-func (o *Order) promise(lines []string) {
-	cloned := false
-	for _, id := range lines {
-		l := o.Line(id)
-		if l == nil {
+// promise derives what is promised of n lines from the rest of the order.
+func (o draft) promise(n int, line func(int) string) {
+	shares := o.shares(n)
+	changed := false
+	for k := range n {
+		i := o.line(line(k))
+		if i < 0 {
 			continue
 		}
-		day := o.promised(l)
-		if day == l.Promised {
+		day := promised(&o.Lines[i], shares)
+		if day == o.Lines[i].Promised {
 			continue
 		}
-		if !cloned {
-			o.Lines, cloned = slices.Clone(o.Lines), true
-			l = o.Line(id)
+		if !changed {
+			o.Lines, changed = change(o, o.Lines, 0), true
 		}
+		l := &o.Lines[i]
 		l.Promised = day
 		if l.FirstPromised == "" {
 			l.FirstPromised = day
@@ -220,46 +264,27 @@ func (o *Order) promise(lines []string) {
 	}
 }
 
-func linesOf(quantities []LineQuantity) []string {
-	lines := make([]string, len(quantities))
-	for i, q := range quantities {
-		lines[i] = q.Line
-	}
-	return lines
-}
-
-// lines are those of which the fulfilment has a share.
-func (f *Fulfilment) lines() []string {
-	lines := make([]string, len(f.Parts))
-	for i, p := range f.Parts {
-		lines[i] = p.Line
-	}
-	return lines
-}
-
 // promised is what [OrderLine.Promised] says of a line.
-func (o *Order) promised(l *OrderLine) string {
-	if o.Allocated(l.ID).Less(l.Active()) {
-		return ""
-	}
+func promised(l *OrderLine, shares shares) string {
+	var allocated Decimal
 	var last string
-	live := false
-	for i := range o.Fulfilments {
-		f := &o.Fulfilments[i]
-		p := f.part(l.ID)
-		if p == nil || !p.Delivered.Less(p.Quantity) {
+	live, silent := false, false
+	for f, p := range shares.of(l.ID) {
+		allocated = plus(allocated, p.Quantity)
+		if !p.Delivered.Less(p.Quantity) {
 			continue
 		}
 		day := f.due(p)
 		if p.Shipped.Less(p.Quantity) {
 			live = true
-			if day == "" {
-				return ""
-			}
+			silent = silent || day == ""
 		}
 		last = max(last, day)
 	}
-	if !live {
+	switch {
+	case silent, allocated.Less(l.Active()):
+		return ""
+	case !live:
 		return l.Promised
 	}
 	return last
@@ -287,39 +312,71 @@ func (f *Fulfilment) due(p *Part) string {
 	return day
 }
 
-func (o *Order) shipped(e *Shipped) {
-	o.change(e.Fulfilment, func(f *Fulfilment) {
-		f.Shipments = append(slices.Clone(f.Shipments), e.Shipment)
+func (o draft) shipped(e *Shipped) {
+	if f := o.fulfilment(e.Fulfilment); f != nil {
+		f.Shipments = append(change(o, f.Shipments, 1), e.Shipment)
 		f.add(e.Shipment.Lines, func(p *Part) *Decimal { return &p.Shipped })
 		if f.Phase == PhaseRouted || f.Phase == PhaseConfirmed {
 			f.Phase = PhaseStarted
 		}
-	})
-	o.promise(linesOf(e.Shipment.Lines))
+	}
+	o.promise(len(e.Shipment.Lines), func(i int) string { return e.Shipment.Lines[i].Line })
 }
 
 // delivered notes what has arrived. What names no shipment is taken to come from the oldest one under way.
-func (f *Fulfilment) delivered(e *Delivered) {
-	f.add(e.Lines, func(p *Part) *Decimal { return &p.Delivered })
-	f.Arrived = slices.Clone(f.Arrived)
-	rest := slices.Clone(e.Lines)
-	for _, s := range f.Shipments {
+func (o draft) delivered(e *Delivered) {
+	if f := o.fulfilment(e.Fulfilment); f != nil {
+		f.add(e.Lines, func(p *Part) *Decimal { return &p.Delivered })
+		f.Arrived = change(o, f.Arrived, len(e.Lines))
+		f.arrive(e)
+	}
+	o.promise(len(e.Lines), func(i int) string { return e.Lines[i].Line })
+}
+
+func (f *Fulfilment) arrive(e *Delivered) {
+	rest := append(make([]LineQuantity, 0, few), e.Lines...)
+	var byShipment map[string][]Arrival // made where there are many
+	if len(f.Arrived) > few {
+		byShipment = make(map[string][]Arrival, len(f.Shipments))
+		for _, a := range f.Arrived {
+			byShipment[a.Shipment] = append(byShipment[a.Shipment], a)
+		}
+	}
+	for i := range f.Shipments {
+		s := &f.Shipments[i]
 		if e.Shipment != "" && e.Shipment != s.ID {
 			continue
 		}
-		underWay := f.underWay(s)
-		for i := range rest {
-			q := &rest[i]
-			if n := minDecimal(q.Quantity, underWay[q.Line]); n.Sign() > 0 {
-				f.Arrived = append(f.Arrived, Arrival{Shipment: s.ID, Line: q.Line, Quantity: n})
+		arrived := f.Arrived
+		if byShipment != nil {
+			arrived = byShipment[s.ID]
+		}
+		var byLine map[string]Decimal
+		if len(rest) > few {
+			byLine = s.underWay(arrived)
+		}
+		for j := range rest {
+			q := &rest[j]
+			var left Decimal
+			if byLine != nil {
+				left = byLine[q.Line]
+			} else if !q.Quantity.IsZero() {
+				left = s.left(q.Line, arrived)
+			}
+			if n := minDecimal(q.Quantity, left); n.Sign() > 0 {
+				a := Arrival{Shipment: s.ID, Line: q.Line, Quantity: n}
+				f.Arrived = append(f.Arrived, a)
+				if byShipment != nil {
+					byShipment[s.ID] = append(byShipment[s.ID], a)
+				}
 				q.Quantity = less(q.Quantity, n)
 			}
 		}
 	}
 }
 
-func (o *Order) cancelled(e *Cancelled) {
-	o.Lines = slices.Clone(o.Lines)
+func (o draft) cancelled(e *Cancelled) {
+	o.Lines = change(o, o.Lines, 0)
 	for _, q := range e.Lines {
 		if l := o.Line(q.Line); l != nil {
 			l.Cancelled = plus(l.Cancelled, q.Quantity)
@@ -327,36 +384,29 @@ func (o *Order) cancelled(e *Cancelled) {
 	}
 	o.take(e.Taken)
 	o.Totals, o.Reason = e.Totals, e.Reason
-	o.promise(linesOf(e.Lines))
+	o.promise(len(e.Lines), func(i int) string { return e.Lines[i].Line })
 }
 
 // take lowers what sites have to fulfil.
-func (o *Order) take(taken []PartQuantity) {
+func (o draft) take(taken []PartQuantity) {
+	if len(taken) == 0 {
+		return
+	}
 	byFulfilment := make(map[string][]PartQuantity, 1)
 	for _, t := range taken {
 		byFulfilment[t.Fulfilment] = append(byFulfilment[t.Fulfilment], t)
 	}
 	for id, parts := range byFulfilment {
-		o.change(id, func(f *Fulfilment) {
-			for _, t := range parts {
-				if p := f.part(t.Line); p != nil {
-					p.Quantity = less(p.Quantity, t.Quantity)
-				}
+		f := o.fulfilment(id)
+		if f == nil {
+			continue
+		}
+		for _, t := range parts {
+			if p := f.part(t.Line); p != nil {
+				p.Quantity = less(p.Quantity, t.Quantity)
 			}
-		})
+		}
 	}
-}
-
-// change lets set change a copy of a fulfilment and of its parts.
-func (o *Order) change(id string, set func(*Fulfilment)) {
-	i := slices.IndexFunc(o.Fulfilments, func(f Fulfilment) bool { return f.ID == id })
-	if i < 0 {
-		return
-	}
-	o.Fulfilments = slices.Clone(o.Fulfilments)
-	f := &o.Fulfilments[i]
-	f.Parts = slices.Clone(f.Parts)
-	set(f)
 }
 
 // add raises one of the quantities of a fulfilment's parts.

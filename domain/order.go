@@ -2,7 +2,7 @@ package domain
 
 import (
 	"slices"
-	"strconv"
+	"sort"
 
 	"github.com/google/uuid"
 )
@@ -101,15 +101,18 @@ func (f *Fulfilment) part(line string) *Part {
 	return ofLine(f.Parts, line, func(p *Part) string { return p.Line })
 }
 
-// ofLine returns what a list says of a line, or nil. It finds that at once where the list is in the order of the lines.
+// ofLine returns what a list says of a line, or nil. It finds that fast where the list is in the order of the lines.
 func ofLine[T any](list []T, line string, of func(*T) string) *T {
-	guess := min(lineIndex(line), len(list)-1)
-	for i := guess; i >= 0; i-- {
-		if of(&list[i]) == line {
-			return &list[i]
-		}
+	index := lineIndex(line)
+	guess := min(index, len(list)-1)
+	if guess >= 0 && of(&list[guess]) == line {
+		return &list[guess]
 	}
-	for i := max(guess+1, 0); i < len(list); i++ {
+	guess = sort.Search(guess, func(i int) bool { return lineIndex(of(&list[i])) >= index })
+	if guess < len(list) && of(&list[guess]) == line {
+		return &list[guess]
+	}
+	for i := range list {
 		if of(&list[i]) == line {
 			return &list[i]
 		}
@@ -119,9 +122,13 @@ func ofLine[T any](list []T, line string, of func(*T) string) *T {
 
 // lineIndex is where a line stands in its order, whose lines are numbered from 1; −1 for what is no number of a line.
 func lineIndex(id string) int {
-	n, err := strconv.Atoi(id)
-	if err != nil || n < 1 {
-		return -1
+	n := 0
+	for i := range len(id) {
+		digit := id[i] - '0'
+		if digit > 9 || i > 8 {
+			return -1
+		}
+		n = 10*n + int(digit)
 	}
 	return n - 1
 }
@@ -143,14 +150,33 @@ type Arrival struct {
 }
 
 // underWay is how much of each line of a shipment has not been delivered.
-func (f *Fulfilment) underWay(s Shipment) map[string]Decimal {
+func (f *Fulfilment) underWay(s Shipment) map[string]Decimal { return s.underWay(f.Arrived) }
+
+// underWay is how much of each line is not among what has arrived.
+func (s *Shipment) underWay(arrived []Arrival) map[string]Decimal {
 	rest := make(map[string]Decimal, len(s.Lines))
 	for _, q := range s.Lines {
 		rest[q.Line] = plus(rest[q.Line], q.Quantity)
 	}
-	for _, a := range f.Arrived {
-		if a.Shipment == s.ID {
+	for i := range arrived {
+		if a := &arrived[i]; a.Shipment == s.ID {
 			rest[a.Line] = less(rest[a.Line], a.Quantity)
+		}
+	}
+	return rest
+}
+
+// left is what underWay says of one line.
+func (s *Shipment) left(line string, arrived []Arrival) Decimal {
+	var rest Decimal
+	for i := range s.Lines {
+		if q := &s.Lines[i]; q.Line == line {
+			rest = plus(rest, q.Quantity)
+		}
+	}
+	for i := range arrived {
+		if a := &arrived[i]; a.Shipment == s.ID && a.Line == line {
+			rest = less(rest, a.Quantity)
 		}
 	}
 	return rest
@@ -215,15 +241,23 @@ func (o Order) Revision() uint64 { return o.Events - 1 }
 
 // Line returns a line by its id, or nil.
 func (o *Order) Line(id string) *OrderLine {
-	if i := lineIndex(id); i >= 0 && i < len(o.Lines) && o.Lines[i].ID == id {
+	if i := o.line(id); i >= 0 {
 		return &o.Lines[i]
+	}
+	return nil
+}
+
+// line returns where a line stands, or −1.
+func (o *Order) line(id string) int {
+	if i := lineIndex(id); i >= 0 && i < len(o.Lines) && o.Lines[i].ID == id {
+		return i
 	}
 	for i := range o.Lines {
 		if o.Lines[i].ID == id {
-			return &o.Lines[i]
+			return i
 		}
 	}
-	return nil
+	return -1
 }
 
 // Fulfilment returns a fulfilment by its id, or nil.
@@ -264,8 +298,14 @@ func (o Order) sum(line string, of func(Part) Decimal) Decimal {
 // Unallocated is what no site has been given yet.
 func (o Order) Unallocated() []LineQuantity {
 	var open []LineQuantity
-	for _, l := range o.Lines {
-		if q := less(l.Active(), o.Allocated(l.ID)); q.Sign() > 0 {
+	shares := o.shares(len(o.Lines))
+	for i := range o.Lines {
+		l := &o.Lines[i]
+		var allocated Decimal
+		for _, p := range shares.of(l.ID) {
+			allocated = plus(allocated, p.Quantity)
+		}
+		if q := less(l.Active(), allocated); q.Sign() > 0 {
 			open = append(open, LineQuantity{l.ID, q})
 		}
 	}

@@ -100,7 +100,7 @@ func Seal(p Personal, order uuid.UUID, name string, key []byte, random io.Reader
 	if err != nil {
 		return Sealed{}, err
 	}
-	clear, err := encode(p.code)
+	clear, err := encode(&p)
 	if err != nil {
 		return Sealed{}, err
 	}
@@ -126,7 +126,7 @@ func Open(s Sealed, order uuid.UUID, key []byte) (Personal, error) {
 	if err != nil {
 		return p, ErrUnreadable
 	}
-	err = decode(clear, p.code)
+	err = decode(clear, &p)
 	return p, err
 }
 

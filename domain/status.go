@@ -80,16 +80,21 @@ type movement struct {
 
 func (o Order) movement() movement {
 	m := movement{shipped: true, delivered: true}
-	for _, l := range o.Lines {
+	shares := o.shares(len(o.Lines))
+	for i := range o.Lines {
+		l := &o.Lines[i]
 		active := l.Active()
 		if active.Sign() <= 0 {
 			continue
 		}
 		m.active = true
-		shipped := o.Shipped(l.ID)
+		var shipped, delivered Decimal
+		for _, p := range shares.of(l.ID) {
+			shipped, delivered = plus(shipped, p.Shipped), plus(delivered, p.Delivered)
+		}
 		m.begun = m.begun || shipped.Sign() > 0
 		m.shipped = m.shipped && !shipped.Less(active)
-		m.delivered = m.delivered && !o.Delivered(l.ID).Less(active)
+		m.delivered = m.delivered && !delivered.Less(active)
 	}
 	return m
 }

@@ -1,24 +1,16 @@
 package message
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/orderledger/orderledger/eventstore"
 )
-
-// maxMembers bounds the members of a message's body.
-const maxMembers = 64
 
 // Decode reads the body of a message. Where whole is false the event's data and metadata did not fit into the
 // message: [Fetch] reads them from the ledger.
@@ -38,50 +30,20 @@ func Decode(body []byte) (d eventstore.Delivery, whole bool, err error) {
 	return d, whole, nil
 }
 
-// members splits a JSON object. The values keep their bytes.
-func members(body []byte) (map[string]json.RawMessage, error) {
-	if len(body) > MaxBody {
-		return nil, fmt.Errorf("%d bytes, at most %d", len(body), MaxBody)
-	}
-	if !utf8.Valid(body) {
-		return nil, errors.New("not UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return nil, errors.New("not a JSON object")
-	}
-	m := make(map[string]json.RawMessage, 24)
-	for dec.More() {
-		token, err := dec.Token()
-		name, ok := token.(string)
-		if err != nil || !ok {
-			return nil, errors.New("not a JSON object")
-		}
-		if _, twice := m[name]; twice {
-			return nil, fmt.Errorf("%.40q occurs twice", name)
-		}
-		if len(m) == maxMembers {
-			return nil, fmt.Errorf("more than %d members", maxMembers)
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, fmt.Errorf("%.40q is not JSON", name)
-		}
-		m[name] = value
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, errors.New("not a JSON object")
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("something follows the JSON object")
-	}
-	return m, nil
-}
-
 // A reader takes attributes out of a message and keeps the first error.
 type reader struct {
-	members map[string]json.RawMessage
+	members []field
 	err     error
+}
+
+// value returns the text of a member's value, or nothing where there is none.
+func (r *reader) value(name string) string {
+	for i := range r.members {
+		if r.members[i].name == name {
+			return r.members[i].value
+		}
+	}
+	return ""
 }
 
 func (r *reader) fail(name, format string, args ...any) {
@@ -91,8 +53,8 @@ func (r *reader) fail(name, format string, args ...any) {
 }
 
 func (r *reader) has(name string) bool {
-	value, ok := r.members[name]
-	return ok && string(value) != "null"
+	value := r.value(name)
+	return value != "" && value != "null"
 }
 
 // text reads a string that must be there.
@@ -101,12 +63,8 @@ func (r *reader) text(name string) string {
 		r.fail(name, "is missing")
 		return ""
 	}
-	value := r.members[name]
-	if value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
-		return string(value[1 : len(value)-1]) // most have nothing to unescape
-	}
-	var s string
-	if json.Unmarshal(value, &s) != nil {
+	s, ok := unquote(r.value(name))
+	if !ok {
 		r.fail(name, "is not a string")
 	}
 	return s
@@ -215,7 +173,7 @@ func (r *reader) event(d eventstore.Delivery, name string) (e *eventstore.Record
 	case r.has("data") && r.has("data_base64"):
 		r.fail("data_base64", "stands beside data")
 	case r.has("data"):
-		e.Data = r.members["data"]
+		e.Data = []byte(r.value("data"))
 	case r.has("data_base64"):
 		e.Data = r.base64("data_base64")
 	}

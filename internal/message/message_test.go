@@ -410,3 +410,14 @@ func FuzzDecode(f *testing.F) {
 
 // bodyOf is that of a delivery's message.
 func bodyOf(d eventstore.Delivery, region string) []byte { return message.New(d, region).Payload }
+
+func BenchmarkDecode(b *testing.B) {
+	body := bodyOf(shipped(), "eu-central")
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := message.Decode(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
