@@ -14,7 +14,10 @@ import (
 	"github.com/orderledger/orderledger/eventstore"
 )
 
-const anchorName = "anchor.json"
+const (
+	anchorName     = "anchor.json"
+	anchorInterval = time.Second
+)
 
 // anchorFile is the stored form of an anchor.
 type anchorFile struct {
@@ -30,7 +33,7 @@ type anchorFile struct {
 
 // anchorEachSecond writes the anchor while the head moves.
 func (s *Store) anchorEachSecond() {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(anchorInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -150,17 +153,21 @@ func (s *Store) disagrees(a eventstore.Anchor) (string, error) {
 
 // chainAt is the head of the chain after a position.
 func (s *Store) chainAt(p eventstore.Position) (chain eventstore.Hash, err error) {
-	if p == 0 {
+	h := s.head.Load()
+	switch p {
+	case 0:
 		return chain, nil
+	case h.position:
+		return h.chain, nil
 	}
 	err = s.read(func() error {
-		scan, err := s.locate(p, s.head.Load().end)
+		scan, err := s.locate(p, h.end)
 		if err != nil {
 			return err
 		}
-		_, f, err := scan.next()
+		at, f, err := scan.next()
 		if err != nil {
-			return corrupt(p, err)
+			return s.brokenAt(at, err)
 		}
 		chain = f.chain()
 		return nil
@@ -170,12 +177,16 @@ func (s *Store) chainAt(p eventstore.Position) (chain eventstore.Hash, err error
 
 // makeDir makes a directory and those above it, durably.
 func makeDir(fsys vfs.FS, dir string) error {
+	parent := fsys.PathDir(dir)
 	if _, err := fsys.Stat(dir); err == nil {
+		// Who made it may have been killed before this. A parent that must not be read was made by somebody else.
+		if err := syncDir(fsys, parent); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
 		return nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	parent := fsys.PathDir(dir)
 	if parent != dir {
 		if err := makeDir(fsys, parent); err != nil {
 			return err

@@ -80,11 +80,7 @@ func (b *backup) run(from, to string) (head eventstore.Head, err error) {
 	case len(numbers) > 0:
 		return head, errors.New("there is a ledger already")
 	}
-	end, err := b.durable(source, anchor.Position)
-	for attempt := 1; errors.Is(err, eventstore.ErrCorrupt) && attempt < maxAttempts; attempt++ {
-		// Who reads while others write may see a part of what is written, and what comes behind it a moment later.
-		end, err = b.durable(source, anchor.Position)
-	}
+	end, err := b.end(source, from, anchor.Position)
 	if err != nil {
 		return head, err
 	}
@@ -94,11 +90,31 @@ func (b *backup) run(from, to string) (head eventstore.Head, err error) {
 	return b.check(dir, end)
 }
 
-// durable reads a log and returns how far it was certainly durable: as far as an anchor says, or what was written later.
-func (b *backup) durable(l *log, anchored eventstore.Position) (place, error) {
-	known := l.origin()
+// end returns how far a log is certainly durable. If that is not its end, it gives who writes to it the time to say so.
+func (b *backup) end(l *log, dir string, anchored eventstore.Position) (place, error) {
+	known, last, err := b.durable(l, l.origin(), anchored)
+	for attempt := 1; attempt < maxAttempts && (errors.Is(err, eventstore.ErrCorrupt) || err == nil && known.position < last.position); attempt++ {
+		select {
+		case <-b.ctx.Done():
+			return known, b.ctx.Err()
+		case <-time.After(anchorInterval / 2):
+		}
+		f, failed := readAnchor(b.fs, dir)
+		if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+			return known, failed
+		}
+		// Who reads while others write may see a part of what is written, and what comes behind it a moment later: that
+		// looks like damage, once.
+		known, _, err = b.durable(l, known, f.Position)
+	}
+	return known, err
+}
+
+// durable reads a log from a place on and returns how far it was certainly durable, as an anchor says or what was
+// written later, and where it ends.
+func (b *backup) durable(l *log, known place, anchored eventstore.Position) (_, last place, err error) {
 	var later []place
-	_, err := l.replay(known, func(at address, f frame) error {
+	last, err = l.replay(known, func(at address, f frame) error {
 		n := 0
 		for n < len(later) && later[n].next <= f.durable() {
 			n++
@@ -116,7 +132,7 @@ func (b *backup) durable(l *log, anchored eventstore.Position) (place, error) {
 		}
 		return b.read(len(f))
 	})
-	return known, err
+	return known, last, err
 }
 
 func (b *backup) read(n int) error {

@@ -20,7 +20,7 @@ import (
 
 // small makes every few events a segment.
 func small() *pebblestore.Config {
-	return &pebblestore.Config{SegmentSize: 4 << 10, Logger: slog.New(slog.DiscardHandler)}
+	return &pebblestore.Config{SegmentSize: 16 << 10, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func open(t *testing.T, dir string) *pebblestore.Store {
@@ -195,7 +195,7 @@ func TestBackupBesideWriters(t *testing.T) {
 	done := make(chan struct{})
 	for w := range 4 {
 		wg.Go(func() {
-			for {
+			for range 400 {
 				select {
 				case <-done:
 					return
@@ -206,7 +206,7 @@ func TestBackupBesideWriters(t *testing.T) {
 		})
 	}
 	last := eventstore.Position(0)
-	for n := range 10 {
+	for n := range 4 {
 		to := filepath.Join(t.TempDir(), "backup")
 		a, err := pebblestore.Backup(t.Context(), data, to, small(), nil)
 		if err != nil {
@@ -240,7 +240,7 @@ func TestBackupRefuses(t *testing.T) {
 		t.Errorf("error %v, want fs.ErrNotExist", err)
 	}
 	s := open(t, data)
-	fill(t, s, "order-1", 300)
+	fill(t, s, "order-1", 1000)
 	closed(t, s)
 	if _, err := pebblestore.Backup(t.Context(), data, data, nil, nil); err == nil || !strings.Contains(err.Error(), "there is a ledger already") {
 		t.Errorf("error %v", err)

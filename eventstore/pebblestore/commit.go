@@ -93,8 +93,7 @@ func (s *Store) send(ctx context.Context, r *request) error {
 // A committer is the one writer. It belongs to the goroutine of run.
 type committer struct {
 	store *Store
-	next  head    // the ledger's end when the group is durable
-	last  address // of the newest event then
+	next  head // the ledger's end when the group is durable
 
 	group   []byte // frames to write
 	now     int64  // when they were taken, in Unix nanoseconds
@@ -110,8 +109,8 @@ type pending struct {
 	appended eventstore.Appended
 }
 
-func newCommitter(s *Store, last address) *committer {
-	return &committer{store: s, next: *s.head.Load(), last: last, number: 1}
+func newCommitter(s *Store) *committer {
+	return &committer{store: s, next: *s.head.Load(), number: 1}
 }
 
 // run answers requests until the queue is closed and empty.
@@ -140,7 +139,7 @@ func (c *committer) run() {
 func (c *committer) makeRoom(group []*request) error {
 	s := c.store
 	place := place{s.segments.end, c.next.position, c.next.chain}
-	err := s.read(func() error { return s.index.turn(c.last, place) })
+	err := s.read(func() error { return s.index.turn(c.next.last, place) })
 	size := 0
 	for _, r := range group {
 		size += r.bytes
@@ -179,7 +178,11 @@ func (c *committer) refuse() error {
 	if err := c.store.failure.Load(); err != nil {
 		return *err
 	}
-	return c.store.checkSpace()
+	err := c.store.checkSpace()
+	if err != nil {
+		c.store.segments.spare.feed(1 << 20) // it is in the way
+	}
+	return err
 }
 
 // add puts an append into the group, or answers it if there is nothing to write.
@@ -301,7 +304,7 @@ func (c *committer) show(begin address) {
 		first := len(p.frames) - 1
 		for i, f := range p.frames {
 			back := first - i
-			c.last = at
+			c.next.last = at
 			s.index.extend(p.entry, p.stream, p.appended.Revision-uint64(back), at, p.appended.Position-eventstore.Position(back), len(f))
 			at += address(len(f))
 		}

@@ -20,7 +20,9 @@ func addressOf(segment uint32, offset int64) address { return address(segment)<<
 func (a address) segment() uint32 { return uint32(a >> 32) }
 func (a address) offset() int64   { return int64(uint32(a)) }
 
-func (a address) String() string { return fmt.Sprintf("%s at byte %d", segmentName(a.segment()), a.offset()) }
+func (a address) String() string {
+	return fmt.Sprintf("%s at byte %d", segmentName(a.segment()), a.offset())
+}
 
 // A frame is an event as it stands in a segment. All numbers are big-endian.
 //
@@ -52,13 +54,15 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func (f frame) position() eventstore.Position { return eventstore.Position(binary.BigEndian.Uint64(f[positionAt:])) }
-func (f frame) durable() address              { return address(binary.BigEndian.Uint64(f[durableAt:])) }
-func (f frame) previous() address             { return address(binary.BigEndian.Uint64(f[previousAt:])) }
-func (f frame) left() uint32                  { return binary.BigEndian.Uint32(f[leftAt:]) }
-func (f frame) chain() eventstore.Hash        { return eventstore.Hash(f[chainAt:recordAt]) }
-func (f frame) record() []byte                { return f[recordAt:] }
-func (f frame) stream() []byte                { return eventstore.RecordStream(f.record()) }
+func (f frame) position() eventstore.Position {
+	return eventstore.Position(binary.BigEndian.Uint64(f[positionAt:]))
+}
+func (f frame) durable() address       { return address(binary.BigEndian.Uint64(f[durableAt:])) }
+func (f frame) previous() address      { return address(binary.BigEndian.Uint64(f[previousAt:])) }
+func (f frame) left() uint32           { return binary.BigEndian.Uint32(f[leftAt:]) }
+func (f frame) chain() eventstore.Hash { return eventstore.Hash(f[chainAt:recordAt]) }
+func (f frame) record() []byte         { return f[recordAt:] }
+func (f frame) stream() []byte         { return eventstore.RecordStream(f.record()) }
 
 // event decodes the event. Its slices are views of the frame.
 func (f frame) event() (eventstore.Recorded, error) {

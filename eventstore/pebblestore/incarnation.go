@@ -63,7 +63,7 @@ func beginIncarnation(dir string, cfg *Config) (begun Incarnation, err error) {
 		number = max(number, f.Incarnation)
 	}
 	h := s.head.Load()
-	if err := s.segments.resume(h.end); err != nil {
+	if err := s.segments.resume(h); err != nil {
 		return begun, err
 	}
 	if err := s.beginSegment(place{h.end, h.position, h.chain}, number+1); err != nil {

@@ -89,6 +89,7 @@ func decodeAddress(b []byte) (address, error) {
 // One goroutine adds; any number look up.
 type index struct {
 	db       *pebble.DB
+	broken   *breakdown
 	volatile bool // Pebble takes no writes: everything stays in memory
 
 	// Most streams that are asked for to be written to are new, and a search for what is not there is the longest.
@@ -100,6 +101,9 @@ type index struct {
 	generation uint64 // how often young became old
 
 	// What follows belongs to the one that adds.
+	maxStreams int   // in one half
+	maxBytes   int64 // of the log that one half indexes
+
 	flushing chan error // gets the result of writing the old half; nil: it was received
 	unsynced int64      // bytes of the log since Pebble made its own durable
 }
@@ -138,8 +142,34 @@ const (
 	maxUnsynced   = 128 << 20 // of the log that is read again after a crash, about
 )
 
-func newIndex(db *pebble.DB, volatile bool) *index {
-	return &index{db: db, volatile: volatile, names: newFilter(), young: half{streams: map[string]*entry{}}}
+// A breakdown tells that Pebble cannot write. It would try for ever.
+type breakdown struct {
+	once sync.Once
+	err  error         // when done is closed
+	done chan struct{} // closed by the first error
+}
+
+func (b *breakdown) tell(err error) {
+	b.once.Do(func() {
+		b.err = err
+		close(b.done)
+	})
+}
+
+func (b *breakdown) happened() error {
+	select {
+	case <-b.done:
+		return b.err
+	default:
+		return nil
+	}
+}
+
+func newIndex(db *pebble.DB, broken *breakdown, volatile bool) *index {
+	return &index{
+		db: db, broken: broken, volatile: volatile, names: newFilter(), young: half{streams: map[string]*entry{}},
+		maxStreams: maxYoung, maxBytes: maxYoungBytes,
+	}
 }
 
 // A hint is what a look into the index has found, for the one that adds.
@@ -325,7 +355,7 @@ func compare[T uint64 | eventstore.Position](a, b T) int {
 // turn makes the young half old if it is full, and has it written. The indexed place is that of the last event added.
 // It waits for the half before it, which bounds the memory.
 func (x *index) turn(last address, p place) error {
-	if x.volatile || len(x.young.streams) < maxYoung && x.young.bytes < maxYoungBytes {
+	if x.volatile || len(x.young.streams) < x.maxStreams && x.young.bytes < x.maxBytes {
 		return nil
 	}
 	return x.store(last, p)
@@ -386,7 +416,7 @@ func (x *index) put(h half, last address, p place, sync bool) error {
 		set(positionKey(at.position), binary.BigEndian.AppendUint64(nil, uint64(at.at)))
 	}
 	set([]byte(indexedKey), encodeIndexed(last, p))
-	err := errors.Join(errs...)
+	err := errors.Join(append(errs, x.broken.happened())...)
 	if err == nil {
 		err = b.Commit(pebble.NoSync)
 	}
@@ -394,7 +424,7 @@ func (x *index) put(h half, last address, p place, sync bool) error {
 		err = b.Close()
 	}
 	if err == nil && sync {
-		err = x.db.Flush()
+		err = x.flush()
 	}
 	if err != nil {
 		return fmt.Errorf("writing the index: %w", err)
@@ -405,6 +435,20 @@ func (x *index) put(h half, last address, p place, sync bool) error {
 		e.waypoints = e.waypoints[n:]
 	}
 	return nil
+}
+
+// flush makes durable what was put.
+func (x *index) flush() error {
+	flushed, err := x.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-x.broken.done:
+		return x.broken.err
+	}
 }
 
 func encodeIndexed(last address, p place) []byte {

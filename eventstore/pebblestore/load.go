@@ -3,11 +3,10 @@ package pebblestore
 import (
 	"errors"
 	"io/fs"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"github.com/orderledger/orderledger/eventstore"
 )
 
 // loadIndex opens the index and brings it up to the end of the log, which it returns with the address of the newest
@@ -18,15 +17,17 @@ func (s *Store) loadIndex(dir string, readOnly bool) (last address, end place, e
 		last, end, err = s.indexed()
 	}
 	if err == nil {
-		return s.catchUp(last, end)
+		last, end, err = s.catchUp(last, end)
 	}
-	if s.failure.Load() != nil || !errors.Is(damaged(err), eventstore.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, pebble.ErrDBDoesNotExist) {
-		return 0, place{}, err
+	if err == nil {
+		return last, end, nil
+	}
+	// Pebble has no one word for damage. Whatever does not come from the operating system is.
+	if errno := syscall.Errno(0); s.failure.Load() != nil || errors.As(err, &errno) && !errors.Is(err, fs.ErrNotExist) {
+		return 0, place{}, damaged(err)
 	}
 	if s.index != nil {
-		if err := s.index.db.Close(); err != nil {
-			return 0, place{}, err
-		}
+		_, _ = s.index.await(), s.index.db.Close() // it is given up
 		s.index = nil
 	}
 	s.logger.Warn("the index of the ledger is made anew", "dir", s.dir, "error", err)
@@ -43,18 +44,22 @@ func (s *Store) loadIndex(dir string, readOnly bool) (last address, end place, e
 }
 
 func (s *Store) openIndex(where vfs.FS, dir string, readOnly bool) error {
-	db, err := pebble.Open(dir, s.options(where, readOnly))
+	if _, err := where.Stat(dir); readOnly && err != nil {
+		return err // Pebble has no name for it
+	}
+	broken := &breakdown{done: make(chan struct{})}
+	db, err := pebble.Open(dir, s.options(where, readOnly, broken))
 	if err != nil {
 		return err
 	}
-	s.index = newIndex(db, readOnly)
+	s.index = newIndex(db, broken, readOnly)
 	return nil
 }
 
 // indexed returns how far the log is indexed, after a look at the event there.
 func (s *Store) indexed() (last address, end place, err error) {
 	last, end, ok, err := s.index.indexed()
-	if err != nil || !ok {
+	if err != nil || !ok || last == 0 {
 		return 0, s.segments.origin(), err
 	}
 	newest := s.segments.newest()
@@ -89,6 +94,9 @@ func (s *Store) catchUp(last address, from place) (address, place, error) {
 		s.index.mu.Unlock()
 		last = at
 		done = place{at + address(len(f)), e.Position, f.chain()}
+		if f.left() > 0 {
+			return nil // what is indexed ends with a whole append
+		}
 		return s.index.turn(last, done)
 	})
 	return last, end, err

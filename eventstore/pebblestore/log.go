@@ -60,7 +60,7 @@ func openLog(fsys vfs.FS, dir string, size int64) (_ *log, err error) {
 			return nil, fmt.Errorf("%w: %s is missing", eventstore.ErrCorrupt, segmentName(uint32(i+1)))
 		}
 		s, err := openSegment(fsys, dir, n)
-		if head := (*headerError)(nil); errors.As(err, &head) && i > 0 && i == len(numbers)-1 && head.size <= headerSize {
+		if head := (*headerError)(nil); errors.As(err, &head) && i == len(numbers)-1 && head.size <= headerSize {
 			break // a crash came while it was begun: nothing was written to it
 		}
 		if err != nil {
@@ -287,35 +287,63 @@ func (l *log) full(more int) bool {
 	return l.end.offset() > headerSize && l.end.offset()+int64(more) > l.size
 }
 
-// resume goes on writing to the newest segment. What stands behind the end of its frames is cleared, lest it be taken
-// for events once others stand before it.
-func (l *log) resume(end address) error {
+// settle makes durable what a killed process may have written without a sync: the newest segment, and its name.
+func (l *log) settle() error {
+	f, err := l.fs.OpenReadWrite(l.fs.PathJoin(l.dir, segmentName(l.newest().number)), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return syncDir(l.fs, l.dir)
+}
+
+// resume goes on writing to the newest segment, behind its last frame. The group of that is written again: after a sync
+// that failed, only the memory of this machine may have it. What stands behind the end is cleared, lest it be taken for
+// events once others stand before it.
+func (l *log) resume(h *head) error {
 	s := l.newest()
 	f, err := l.fs.OpenReadWrite(l.fs.PathJoin(l.dir, segmentName(s.number)), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	l.file, l.end, l.allocated = f, end, s.size
+	l.file, l.end, l.allocated = f, h.end, s.size
 	l.grow(max(s.size, firstSegment))
-	cleared := false
+	at, end := h.end.offset(), h.end.offset()
+	if h.last.segment() == s.number {
+		last, err := l.frame(h.last, h.end)
+		if err != nil {
+			return err
+		}
+		at = max(min(last.durable(), h.last), s.start()).offset()
+	}
+	changed := false
 	b := make([]byte, largeRead)
-	for at := end.offset(); at < s.size; at += int64(len(b)) {
-		b = b[:min(int64(len(b)), s.size-at)]
+	for ; at < s.size; at += int64(len(b)) {
+		until := s.size
+		if at < end {
+			until = end
+		}
+		b = b[:min(largeRead, until-at)]
 		if _, err := f.ReadAt(b, at); err != nil {
 			return err
 		}
-		if len(bytes.Trim(b, "\x00")) == 0 {
-			continue
+		if at >= end {
+			if len(bytes.Trim(b, "\x00")) == 0 {
+				continue
+			}
+			clear(b)
 		}
-		if _, err := f.WriteAt(zeros[:len(b)], at); err != nil {
+		if _, err := f.WriteAt(b, at); err != nil {
 			return err
 		}
-		cleared = true
+		changed = true
 	}
-	if cleared {
-		return f.Sync()
+	if !changed {
+		return nil
 	}
-	return nil
+	return f.Sync()
 }
 
 // write puts frames at the end of the log and returns when they are durable.

@@ -22,11 +22,23 @@ const (
 	reserve = 64 << 20
 )
 
-func (s *Store) options(fs vfs.FS, readOnly bool) *pebble.Options {
+func (s *Store) options(fs vfs.FS, readOnly bool, broken *breakdown) *pebble.Options {
 	o := &pebble.Options{
 		FS:       fs,
 		ReadOnly: readOnly,
 		Logger:   pebbleLogger{s.logger, s.fail},
+		EventListener: &pebble.EventListener{
+			// Who reads it is told. It is no failure of the ledger, whose log has everything.
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				s.logger.Warn("the index is damaged", "dir", s.dir, "error", firstLine("%v", info))
+			},
+			BackgroundError: func(err error) {
+				s.logger.Warn("the index is not written", "dir", s.dir, "error", firstLine("%v", err))
+				if !pebble.IsCorruptionError(err) {
+					broken.tell(err)
+				}
+			},
+		},
 		// The ledger's own log has everything.
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,

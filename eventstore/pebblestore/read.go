@@ -128,7 +128,7 @@ func (s *Store) yieldAll(ctx context.Context, yield func(eventstore.Recorded, er
 	return true
 }
 
-// locate returns a scanner that reads from a position on.
+// locate returns a scanner that reads from a position on, which is no later than the end.
 func (s *Store) locate(p eventstore.Position, end address) (*scanner, error) {
 	at, err := s.index.near(p)
 	if err != nil {
@@ -139,19 +139,20 @@ func (s *Store) locate(p eventstore.Position, end address) (*scanner, error) {
 	}
 	scan := s.segments.scan(at, end)
 	for n := range 2 * positionStep {
-		before := *scan
-		_, f, err := scan.next()
+		at, f, err := scan.next()
 		if errors.Is(err, io.EOF) {
-			return scan, nil // there is nothing at this position or behind it
+			break
 		}
 		if err != nil {
-			return nil, corrupt(0, fmt.Errorf("%v: %w", before.at, err))
+			return nil, s.brokenAt(at, err)
 		}
 		if f.position() > p {
 			return nil, corrupt(p, errMissing)
 		}
 		if f.position() == p {
-			return &before, nil
+			// Read anew: what was read ahead before may have given way to what was read for this event.
+			scan.at, scan.buf, scan.size = at, nil, smallRead
+			return scan, nil
 		}
 		if n == 0 && f.position()+positionStep <= p {
 			break

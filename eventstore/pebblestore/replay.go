@@ -101,17 +101,27 @@ func (l *log) checkCut(whole place, at address, reason error) error {
 	if whole.next.segment() != newest.number {
 		return corrupt(whole.position+1, fmt.Errorf("%v: %w", at, reason))
 	}
-	b := make([]byte, newest.size-whole.next.offset())
-	if _, err := newest.file.ReadAt(b, whole.next.offset()); err != nil && len(b) > 0 {
-		return readError(whole.next, err)
-	}
-	for i := range b {
-		if len(b)-i < recordAt || binary.BigEndian.Uint32(b[i:]) == 0 {
-			continue
+	// Frames are looked for at every byte, with so much in memory that the longest has room behind any of the first half.
+	b := make([]byte, 0, min(4*maxFrame, int(newest.size-whole.next.offset())))
+	for end := whole.next.offset(); ; {
+		n := len(b)
+		b = b[:min(int64(cap(b)), int64(n)+newest.size-end)]
+		if len(b) == n {
+			return nil
 		}
-		if f, _, err := cutFrame(b[i:]); err == nil && f.durable() > whole.next && f.position() > whole.position {
-			return corrupt(whole.position+1, fmt.Errorf("%v: %w, and a later event tells that it was durable", at, reason))
+		if _, err := newest.file.ReadAt(b[n:], end); err != nil {
+			return readError(whole.next, err)
 		}
+		end += int64(len(b) - n)
+		i := 0
+		for ; i < len(b) && (len(b)-i >= positionAt+maxFrame || end == newest.size); i++ {
+			if len(b)-i < recordAt || binary.BigEndian.Uint32(b[i:]) == 0 {
+				continue
+			}
+			if f, _, err := cutFrame(b[i:]); err == nil && f.durable() > whole.next && f.position() > whole.position {
+				return corrupt(whole.position+1, fmt.Errorf("%v: %w, and a later event tells that it was durable", at, reason))
+			}
+		}
+		b = b[:copy(b, b[i:])]
 	}
-	return nil
 }

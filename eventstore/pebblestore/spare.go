@@ -41,10 +41,15 @@ func (s *spare) feed(n int) {
 	}
 }
 
-// grow makes the spare larger by twice as much as it was fed.
-func (s *spare) grow(fsys vfs.FS, dir string, fed int) error {
+// grow makes the spare larger by twice as much as it was fed. One that cannot grow is given up, and its room given back.
+func (s *spare) grow(fsys vfs.FS, dir string, fed int) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.remove(fsys, dir))
+		}
+	}()
 	if s.file == nil {
 		f, err := fsys.Create(fsys.PathJoin(dir, spareName), vfs.WriteCategoryUnspecified)
 		if err != nil {
@@ -65,6 +70,9 @@ func (s *spare) grow(fsys vfs.FS, dir string, fed int) error {
 	}
 	return s.file.Sync()
 }
+
+// shrink gives the spare's room back.
+func (s *spare) shrink(fsys vfs.FS, dir string, _ int) error { return s.drop(fsys, dir) }
 
 // setTarget tells how large the spare should become.
 func (s *spare) setTarget(size int64) {
@@ -104,6 +112,11 @@ func (s *spare) use(fsys vfs.FS, dir string, h header) (f vfs.File, size int64, 
 func (s *spare) drop(fsys vfs.FS, dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.remove(fsys, dir)
+}
+
+// remove is drop for those who hold mu.
+func (s *spare) remove(fsys vfs.FS, dir string) error {
 	if s.file == nil {
 		return nil
 	}

@@ -96,6 +96,7 @@ var _ eventstore.Store = (*Store)(nil)
 type head struct {
 	position eventstore.Position
 	chain    eventstore.Hash
+	last     address       // of the newest event
 	end      address       // of the log
 	replaced chan struct{} // closed when there is a newer head
 }
@@ -148,8 +149,7 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 			err = errors.Join(err, s.abort())
 		}
 	}()
-	last, err := s.load(ledger, cfg)
-	if err != nil {
+	if err := s.load(ledger, cfg); err != nil {
 		return nil, err
 	}
 	if cfg.ReadOnly {
@@ -166,7 +166,7 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 		s.logger.Error("the ledger is open for reading only", "dir", s.dir, "error", s.readOnly)
 		return s, nil
 	}
-	if err := s.segments.resume(s.head.Load().end); err != nil {
+	if err := s.segments.resume(s.head.Load()); err != nil {
 		return nil, err
 	}
 	if err := removeSpare(s.fs, ledger); err != nil {
@@ -175,7 +175,7 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 	if err := s.writeAnchor(); err != nil {
 		return nil, err
 	}
-	s.start(last)
+	s.start()
 	return s, nil
 }
 
@@ -193,23 +193,28 @@ func lockDir(fsys vfs.FS, dir, ledger string) (*pebble.Lock, error) {
 	return nil, &eventstore.LockedError{Dir: dir, PID: owner.PID, Address: owner.Address}
 }
 
-// load opens the log and its index, and finds the head. It returns the address of the newest event.
-func (s *Store) load(dir string, cfg *Config) (last address, err error) {
+// load opens the log and its index, and finds the head.
+func (s *Store) load(dir string, cfg *Config) (err error) {
 	if s.segments, err = openLog(s.fs, dir, cmp.Or(cfg.SegmentSize, maxSegment)); err != nil {
-		return 0, err
+		return err
 	}
 	if s.segments.newest() == nil {
 		if err := s.create(cfg); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	s.identity = s.segments.newest().identity
+	if !cfg.ReadOnly {
+		if err := s.segments.settle(); err != nil {
+			return err
+		}
+	}
 	last, end, err := s.loadIndex(s.fs.PathJoin(dir, "index"), cfg.ReadOnly)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	s.head.Store(&head{position: end.position, chain: end.chain, end: end.next, replaced: make(chan struct{})})
-	return last, nil
+	s.head.Store(&head{position: end.position, chain: end.chain, last: last, end: end.next, replaced: make(chan struct{})})
+	return nil
 }
 
 // create begins a new ledger.
@@ -251,9 +256,9 @@ func (s *Store) beginSegment(end place, incarnation uint32) error {
 }
 
 // start starts the goroutines for which Close waits.
-func (s *Store) start(last address) {
+func (s *Store) start() {
 	s.queue = make(chan *request, maxQueue)
-	s.committer = newCommitter(s, last)
+	s.committer = newCommitter(s)
 	s.wg.Go(s.committer.run)
 	s.wg.Go(s.anchorEachSecond)
 	s.wg.Go(s.growSpare)
@@ -271,7 +276,11 @@ func (s *Store) growSpare() {
 		case <-s.closing:
 			return
 		case fed := <-s.segments.spare.hungry:
-			if err := s.segments.spare.grow(s.fs, s.segments.dir, fed); err != nil {
+			grow := s.segments.spare.grow
+			if s.checkSpace() != nil {
+				grow = s.segments.spare.shrink // the room is worth more to appends
+			}
+			if err := grow(s.fs, s.segments.dir, fed); err != nil {
 				s.logger.Warn("the next segment is not made ahead", "dir", s.dir, "error", err)
 			}
 		}
@@ -326,13 +335,13 @@ func (s *Store) close() error {
 // saveIndex makes the index durable.
 func (s *Store) saveIndex() error {
 	h := s.head.Load()
-	if err := s.index.store(s.committer.last, place{h.end, h.position, h.chain}); err != nil {
+	if err := s.index.store(h.last, place{h.end, h.position, h.chain}); err != nil {
 		return err
 	}
 	if err := s.index.await(); err != nil {
 		return err
 	}
-	return s.index.db.Flush()
+	return s.index.flush()
 }
 
 // abort gives back what open took.
