@@ -189,6 +189,10 @@ func (c *Conn) receive(f frame) {
 	}
 	s := c.sessions[f.channel]
 	if s == nil {
+		switch f.performative.(type) {
+		case *endFrame, *detachFrame:
+			return // Service Bus overlooks them: clients give up sessions that they have not begun
+		}
 		c.close(&Error{Condition: FramingError, Description: fmt.Sprintf("a frame on channel %d, which has no session", f.channel)})
 		return
 	}
