@@ -1,6 +1,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,7 +86,14 @@ func readAnchor(fsys vfs.FS, dir string) (f anchorFile, err error) {
 	if err != nil {
 		return f, err
 	}
-	if err := json.Unmarshal(b, &f); err != nil {
+	// Whoever has changed a byte must be noticed, be it in a name.
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	err = d.Decode(&f)
+	if err == nil && f.Position == 0 && f.Chain != (eventstore.Hash{}) {
+		err = errors.New("nothing has a hash")
+	}
+	if err != nil {
 		return f, fmt.Errorf("%w: %s cannot be read: %w", eventstore.ErrCorrupt, anchorName, err)
 	}
 	return f, nil

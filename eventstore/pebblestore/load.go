@@ -2,6 +2,7 @@ package pebblestore
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -48,12 +49,26 @@ func (s *Store) openIndex(where vfs.FS, dir string, readOnly bool) error {
 		return err // Pebble has no name for it
 	}
 	broken := &breakdown{done: make(chan struct{})}
-	db, err := pebble.Open(dir, s.options(where, readOnly, broken))
+	db, err := openPebble(dir, s.options(where, readOnly, broken))
 	if err != nil {
 		return err
 	}
 	s.index = newIndex(db, broken, readOnly)
 	return nil
+}
+
+// openPebble opens Pebble, which panics where it cannot write its own books.
+func openPebble(dir string, options *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case error:
+			err = fmt.Errorf("opening the index: %w", p)
+		default:
+			err = fmt.Errorf("opening the index: %v", p)
+		}
+	}()
+	return pebble.Open(dir, options)
 }
 
 // indexed returns how far the log is indexed, after a look at the event there.

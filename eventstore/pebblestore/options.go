@@ -20,6 +20,8 @@ const (
 	// reserve is the room on the disk that appends leave: enough for the index to be written and tidied up, and to
 	// start again, so that Pebble never meets a full disk itself.
 	reserve = 64 << 20
+	// startRoom is what a start needs at least, to bring the index up to date.
+	startRoom = 2 * memTableSize
 )
 
 func (s *Store) options(fs vfs.FS, readOnly bool, broken *breakdown) *pebble.Options {
@@ -83,12 +85,14 @@ func firstLine(format string, args ...any) string {
 }
 
 // checkSpace returns ErrFull while the disk has no more room than the reserve.
-func (s *Store) checkSpace() error {
+func (s *Store) checkSpace() error { return s.checkRoom(reserve) }
+
+func (s *Store) checkRoom(kept uint64) error {
 	usage, err := s.fs.GetDiskUsage(s.dir)
-	if err != nil || usage.AvailBytes > reserve {
+	if err != nil || usage.AvailBytes > kept {
 		return nil //nolint:nilerr // a file system that cannot tell, as that in memory, is not asked
 	}
-	return fmt.Errorf("%w: %d MiB are left in %s, and %d MiB are kept free", eventstore.ErrFull, usage.AvailBytes>>20, s.dir, reserve>>20)
+	return fmt.Errorf("%w: %d MiB are left in %s, and %d MiB are kept free", eventstore.ErrFull, usage.AvailBytes>>20, s.dir, kept>>20)
 }
 
 func isFull(err error) bool {

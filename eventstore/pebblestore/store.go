@@ -15,7 +15,8 @@
 //
 // After a failed write or sync the ledger takes no more writes and must be opened anew, because no program can know
 // what a disk kept of a sync that failed. While the disk has less than 64 MiB left, appends are refused with
-// [eventstore.ErrFull], and taken again once there is room.
+// [eventstore.ErrFull], and taken again once there is room; with hardly any left at the start, the ledger is opened to be
+// read. Where Pebble cannot write its own books it may end the process. Nothing that was acknowledged is lost by that.
 //
 // What a crash leaves of the events that were written last, it leaves at the end of the log, and Open cuts it off there:
 // nobody was told that they are stored. Damage anywhere else is told as [eventstore.ErrCorrupt] by who meets it, and
@@ -149,11 +150,16 @@ func open(dir string, cfg *Config) (_ *Store, err error) {
 			err = errors.Join(err, s.abort())
 		}
 	}()
-	if err := s.load(ledger, cfg); err != nil {
+	readOnly := error(nil)
+	if cfg.ReadOnly {
+		readOnly = fmt.Errorf("%w: it was opened so", eventstore.ErrReadOnly)
+	} else if err := s.checkRoom(startRoom); err != nil {
+		readOnly = fmt.Errorf("%w: so it was opened to be read: make room, and start again", err)
+	}
+	if err := s.load(ledger, cfg, readOnly != nil); err != nil {
 		return nil, err
 	}
-	if cfg.ReadOnly {
-		s.readOnly = fmt.Errorf("%w: it was opened so", eventstore.ErrReadOnly)
+	if s.readOnly = readOnly; s.readOnly != nil {
 		return s, nil
 	}
 	if s.readOnly, err = s.checkAnchor(); err != nil {
@@ -194,7 +200,7 @@ func lockDir(fsys vfs.FS, dir, ledger string) (*pebble.Lock, error) {
 }
 
 // load opens the log and its index, and finds the head.
-func (s *Store) load(dir string, cfg *Config) (err error) {
+func (s *Store) load(dir string, cfg *Config, readOnly bool) (err error) {
 	if s.segments, err = openLog(s.fs, dir, cmp.Or(cfg.SegmentSize, maxSegment)); err != nil {
 		return err
 	}
@@ -204,12 +210,12 @@ func (s *Store) load(dir string, cfg *Config) (err error) {
 		}
 	}
 	s.identity = s.segments.newest().identity
-	if !cfg.ReadOnly {
+	if !readOnly {
 		if err := s.segments.settle(); err != nil {
 			return err
 		}
 	}
-	last, end, err := s.loadIndex(s.fs.PathJoin(dir, "index"), cfg.ReadOnly)
+	last, end, err := s.loadIndex(s.fs.PathJoin(dir, "index"), readOnly)
 	if err != nil {
 		return err
 	}
@@ -323,7 +329,7 @@ func (s *Store) close() error {
 	if s.readOnly == nil && s.failure.Load() == nil {
 		// Without the index the next start takes longer. It is not worth an error.
 		if err := s.saveIndex(); err != nil {
-			s.logger.Warn("the index was not written", "dir", s.dir, "error", err)
+			s.logger.Warn("the index was not written", "dir", s.dir, "error", firstLine("%v", err))
 		}
 	}
 	if s.readOnly == nil {
