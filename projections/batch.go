@@ -120,7 +120,7 @@ func (b *batch) apply(order uuid.UUID, w *work, e *eventstore.Recorded) {
 			unit = meta.BusinessUnit
 		}
 		b.resumed = slices.DeleteFunc(b.resumed, func(o uuid.UUID) bool { return o == order })
-		b.parked = append(b.parked, Parked{unit, b.source.identity.ID, order, e.Revision, e.Position, err.Error()})
+		b.parked = append(b.parked, Parked{unit, b.source.identity.ID, order, e.Revision, e.Position, err.Error(), false})
 		return
 	}
 	w.now = now
@@ -172,28 +172,34 @@ func (b *batch) flush() error {
 		return err
 	}
 	slices.SortStableFunc(b.entries, func(x, y Entry) int { return bytes.Compare(x.Order[:], y.Order[:]) })
-	for i := range b.entries {
-		values, err := b.entries[i].values()
-		if err != nil {
-			return err
-		}
-		if _, err := b.write.insertEntry.Exec(values...); err != nil {
-			return fmt.Errorf("writing the timeline of order %s: %w", b.entries[i].Order, err)
-		}
+	if err := insertAll(b.write.entries, b.entries, (*Entry).values); err != nil {
+		return fmt.Errorf("writing timelines: %w", err)
 	}
-	for i := range b.notes {
-		values, err := b.notes[i].values()
-		if err != nil {
-			return err
-		}
-		if _, err := b.write.insertNote.Exec(values...); err != nil {
-			return fmt.Errorf("writing a notification of order %s: %w", b.notes[i].Order, err)
-		}
+	if err := insertAll(b.write.notes, b.notes, (*Notification).values); err != nil {
+		return fmt.Errorf("writing notifications: %w", err)
 	}
 	if err := b.flushParked(); err != nil {
 		return err
 	}
 	return b.flushCheckpoint()
+}
+
+// insertAll inserts rows made of a list.
+func insertAll[T any](into insert, list []T, valuesOf func(*T) ([]any, error)) error {
+	for chunk := range slices.Chunk(list, many) {
+		var values []any
+		for i := range chunk {
+			row, err := valuesOf(&chunk[i])
+			if err != nil {
+				return err
+			}
+			values = append(values, row...)
+		}
+		if err := into.rows(values, len(chunk)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *batch) flushOrders() error {
@@ -235,10 +241,17 @@ func (b *batch) flushOrders() error {
 			}
 		}
 	}
-	if err := flushTerms(b.write.deleteTerm, removed); err != nil {
-		return err
+	slices.SortFunc(removed, found.compare)
+	for i := range removed {
+		if _, err := b.write.deleteTerm.Exec(removed[i].values()...); err != nil {
+			return fmt.Errorf("removing what order %s is found by: %w", removed[i].order.ID, err)
+		}
 	}
-	return flushTerms(b.write.insertTerm, added)
+	slices.SortFunc(added, found.compare)
+	if err := insertAll(b.write.terms, added, func(f *found) ([]any, error) { return f.values(), nil }); err != nil {
+		return fmt.Errorf("writing what orders are found by: %w", err)
+	}
+	return nil
 }
 
 func (b *batch) flushOrder(w *work) error {
@@ -282,17 +295,14 @@ type found struct {
 	order *Order
 }
 
-func flushTerms(statement *sql.Stmt, list []found) error {
-	slices.SortFunc(list, func(x, y found) int {
-		return cmp.Or(cmp.Compare(x.order.BusinessUnit, y.order.BusinessUnit), x.compare(y.term))
-	})
-	for _, t := range list {
-		_, err := statement.Exec(t.order.BusinessUnit, t.value, t.kind, micros(t.order.Submitted), t.order.ID[:], t.order.Source[:])
-		if err != nil {
-			return fmt.Errorf("writing what order %s is found by: %w", t.order.ID, err)
-		}
-	}
-	return nil
+const termColumns = `business_unit, value, kind, submitted, order_id, source`
+
+func (f found) values() []any {
+	return []any{f.order.BusinessUnit, f.value, f.kind, micros(f.order.Submitted), f.order.ID[:], f.order.Source[:]}
+}
+
+func (f found) compare(g found) int {
+	return cmp.Or(cmp.Compare(f.order.BusinessUnit, g.order.BusinessUnit), f.term.compare(g.term))
 }
 
 func (b *batch) flushParked() error {

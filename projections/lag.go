@@ -14,7 +14,7 @@ type Lag struct {
 	Head   eventstore.Position // of the ledger
 	Events int                 // that the rows lack, counted up to MaxLag
 	Age    time.Duration       // since the ledger took the oldest of them; 0: the rows lack nothing
-	Parked int                 // orders that are parked
+	Parked int                 // orders that are parked, without those that were given up
 }
 
 // MaxLag is the number of missing events after which nobody counts on.
@@ -42,7 +42,7 @@ func (p *Projector) Lag(ctx context.Context) ([]Lag, error) {
 }
 
 func (p *Projector) measure(ctx context.Context, ledger eventstore.Reader, lag *Lag) error {
-	err := p.views.reader.QueryRowContext(ctx, `SELECT count(*) FROM parked WHERE source = $1`, lag.Ledger[:]).Scan(&lag.Parked)
+	err := p.views.reader.QueryRowContext(ctx, `SELECT count(*) FROM parked WHERE source = $1 AND NOT `+isSkipped, lag.Ledger[:]).Scan(&lag.Parked)
 	if err != nil {
 		return err
 	}

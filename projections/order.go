@@ -2,8 +2,6 @@ package projections
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -57,28 +55,56 @@ func (o *Order) values() []any {
 	}
 }
 
+// selectOrder finds an order of a business unit in every ledger that holds it.
+const selectOrder = `SELECT ` + orderColumns + `, fold_version, folded FROM orders WHERE business_unit = $1 AND order_id = $2 ORDER BY source`
+
 // Order returns an order of a business unit and its whole folded state, or [ErrNotFound]. Where several ledgers hold the
 // order, it is the one that moved home most often, and not a withdrawn one.
 func (v *Views) Order(ctx context.Context, businessUnit string, id uuid.UUID) (Order, domain.Order, error) {
-	var row Order
-	var version int
-	var folded []byte
-	err := v.reader.QueryRowContext(ctx, `SELECT `+orderColumns+`, fold_version, folded FROM orders
-		WHERE business_unit = $1 AND order_id = $2
-		ORDER BY CASE WHEN status = 'withdrawn' THEN 1 ELSE 0 END, epoch DESC, source LIMIT 1`,
-		businessUnit, id[:]).Scan(append(row.fields(), &version, &folded)...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return Order{}, domain.Order{}, ErrNotFound
-	}
-	if err != nil {
+	row, folded, err := v.readOrder(ctx, businessUnit, id)
+	switch {
+	case err != nil:
 		return Order{}, domain.Order{}, fmt.Errorf("reading order %s: %w", id, err)
-	}
-	if version != domain.FoldVersion {
-		return Order{}, domain.Order{}, fmt.Errorf("reading order %s: it was folded by version %d, known is %d", id, version, domain.FoldVersion)
+	case folded == nil:
+		return Order{}, domain.Order{}, ErrNotFound
 	}
 	o, err := domain.DecodeOrder(folded)
 	if err != nil {
 		return Order{}, domain.Order{}, fmt.Errorf("reading order %s: %w", id, err)
 	}
 	return row, o, nil
+}
+
+// readOrder returns an order's row and its folded state as it is stored; nil: there is none.
+func (v *Views) readOrder(ctx context.Context, businessUnit string, id uuid.UUID) (row Order, folded []byte, err error) {
+	rows, err := v.ask.order.QueryContext(ctx, businessUnit, id[:])
+	if err != nil {
+		return Order{}, nil, err
+	}
+	defer func() { _ = rows.Close() }() // its error is read below
+	version := domain.FoldVersion
+	for rows.Next() {
+		var o Order
+		var by int
+		var state []byte
+		if err := rows.Scan(append(o.fields(), &by, &state)...); err != nil {
+			return Order{}, nil, err
+		}
+		if folded == nil || o.over(&row) {
+			row, version, folded = o, by, state
+		}
+	}
+	if version != domain.FoldVersion {
+		return Order{}, nil, fmt.Errorf("it was folded by version %d, known is %d", version, domain.FoldVersion)
+	}
+	return row, folded, rows.Err()
+}
+
+// over reports whether an order's row counts rather than the one from another ledger.
+func (o *Order) over(other *Order) bool {
+	gone := o.Status == domain.StatusWithdrawn
+	if gone != (other.Status == domain.StatusWithdrawn) {
+		return !gone
+	}
+	return o.Epoch > other.Epoch
 }

@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"strings"
 	"testing"
@@ -89,9 +90,23 @@ func TestParkedOrderStopsAlone(t *testing.T) {
 
 			wantResumed(t, p, 0)
 			wantRevision(t, is, sick.order.ID, 1)
+			if err := p.SkipParked(t.Context(), sound.order.ID); !errors.Is(err, projections.ErrNotParked) {
+				t.Errorf("skipping an order that is not parked: %v", err)
+			}
+			check(t, p.SkipParked(t.Context(), sick.order.ID))
+			check(t, p.SkipParked(t.Context(), sick.order.ID))
+			parked, err = is.Parked(t.Context(), 10)
+			check(t, err)
+			lag, err = p.Lag(t.Context())
+			check(t, err)
+			if len(parked) != 1 || !parked[0].Skipped || lag[0].Parked != 0 {
+				t.Errorf("once it is skipped: parked %+v, lag %+v", parked, lag)
+			}
+			wantFold(t, is, ledger)
 			wantResumed(t, p, 0, sound.order.ID)
 			understood = true
 			p = newProjector(t, is, ledger) // the next version of the program
+			wantResumed(t, p, 0)            // it was given up
 			wantResumed(t, p, 0, sound.order.ID)
 			wantResumed(t, p, 1, sick.order.ID)
 			wantSame(t, is, should)

@@ -385,8 +385,8 @@ func (p *Projector) transact(ctx context.Context, s *source, change func(*batch)
 	return nil
 }
 
-// RetryParked applies what parked orders still lack, all of them or the named ones, and returns how many are parked no
-// longer. Entries of their feed stand where they belong: those who have passed that place are not told.
+// RetryParked applies what parked orders still lack, the named ones or all that were not given up, and returns how many
+// are parked no longer. Entries of their feed stand where they belong: those who have passed that place are not told.
 func (p *Projector) RetryParked(ctx context.Context, orders ...uuid.UUID) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -395,8 +395,12 @@ func (p *Projector) RetryParked(ctx context.Context, orders ...uuid.UUID) (int, 
 	}
 	resumed := 0
 	for _, s := range p.sources {
+		skipped, err := p.skipped(ctx, s)
+		if err != nil {
+			return resumed, fmt.Errorf("retrying parked orders: %w", err)
+		}
 		for _, order := range slices.Collect(maps.Keys(s.parked)) {
-			if len(orders) > 0 && !slices.Contains(orders, order) {
+			if len(orders) > 0 && !slices.Contains(orders, order) || len(orders) == 0 && slices.Contains(skipped, order) {
 				continue
 			}
 			if err := p.transact(ctx, s, func(b *batch) error { return b.retry(ctx, order) }); err != nil {
@@ -408,4 +412,45 @@ func (p *Projector) RetryParked(ctx context.Context, orders ...uuid.UUID) (int, 
 		}
 	}
 	return resumed, nil
+}
+
+// isSkipped is a condition on rows of the table of parked orders.
+const isSkipped = `EXISTS (SELECT 1 FROM skipped s WHERE s.source = parked.source AND s.order_id = parked.order_id AND s.revision = parked.revision)`
+
+// skipped returns the parked orders of a source that were given up.
+func (p *Projector) skipped(ctx context.Context, s *source) (orders []uuid.UUID, err error) {
+	rows, err := p.views.writer.QueryContext(ctx, `SELECT order_id FROM parked WHERE source = $1 AND `+isSkipped, s.identity.ID[:])
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // its error is read below
+	for rows.Next() {
+		var order uuid.UUID
+		if err := rows.Scan(&order); err != nil {
+			return nil, err
+		}
+		orders = append(orders, order)
+	}
+	return orders, rows.Err()
+}
+
+// ErrNotParked is returned for an order that is not parked.
+var ErrNotParked = errors.New("the order is not parked")
+
+// SkipParked gives a parked order up: it stays as it was before the event that could not be applied, is not retried
+// unless it is named, and nobody is warned of it. Its events stay in the ledger, and a later event that cannot be applied
+// either changes nothing of this. It returns [ErrNotParked] for an order that is not parked.
+func (p *Projector) SkipParked(ctx context.Context, order uuid.UUID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	result, err := p.views.writer.ExecContext(ctx, `INSERT INTO skipped (source, order_id, revision)
+		SELECT source, order_id, revision FROM parked WHERE order_id = $1
+		ON CONFLICT (source, order_id) DO UPDATE SET revision = excluded.revision`, order[:])
+	if err != nil {
+		return fmt.Errorf("skipping parked order %s: %w", order, err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, ErrNotParked)
+	}
+	return nil
 }

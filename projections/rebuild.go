@@ -31,7 +31,7 @@ func Rebuild(ctx context.Context, path string, ledgers []eventstore.Reader, prog
 	}
 	v, err := build(ctx, file, ledgers, progress)
 	if err == nil {
-		err = errors.Join(solidify(ctx, v.writer), v.Close())
+		err = errors.Join(v.reader.Close(), solidify(ctx, v.writer), v.Close())
 	}
 	if err == nil {
 		err = syncFile(file)

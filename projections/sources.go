@@ -94,12 +94,14 @@ type Parked struct {
 	Revision     uint64 // of the first event that was not applied
 	Position     eventstore.Position
 	Error        string
+	Skipped      bool // see [Projector.SkipParked]
 }
 
 // Parked returns up to limit orders that are parked, the longest first. The limit is at most [MaxLimit]; 0: 50.
 func (v *Views) Parked(ctx context.Context, limit int) ([]Parked, error) {
-	rows, err := v.reader.QueryContext(ctx, `SELECT business_unit, source, order_id, revision, position, error FROM parked
-		ORDER BY position, source, order_id LIMIT $1`, pageSize(limit))
+	rows, err := v.reader.QueryContext(ctx, `SELECT p.business_unit, p.source, p.order_id, p.revision, p.position, p.error, s.revision IS NOT NULL
+		FROM parked p LEFT JOIN skipped s ON s.source = p.source AND s.order_id = p.order_id AND s.revision = p.revision
+		ORDER BY p.position, p.source, p.order_id LIMIT $1`, pageSize(limit))
 	if err != nil {
 		return nil, fmt.Errorf("reading parked orders: %w", err)
 	}
@@ -107,7 +109,7 @@ func (v *Views) Parked(ctx context.Context, limit int) ([]Parked, error) {
 	var list []Parked
 	for rows.Next() {
 		var p Parked
-		if err := rows.Scan(&p.BusinessUnit, &p.Source, &p.Order, &p.Revision, &p.Position, &p.Error); err != nil {
+		if err := rows.Scan(&p.BusinessUnit, &p.Source, &p.Order, &p.Revision, &p.Position, &p.Error, &p.Skipped); err != nil {
 			return nil, fmt.Errorf("reading parked orders: %w", err)
 		}
 		list = append(list, p)

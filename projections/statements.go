@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // statements are what a projector reads and writes within a transaction.
@@ -12,8 +14,8 @@ type statements struct {
 	renewLease                 *sql.Stmt
 	selectOrder, insertOrder   *sql.Stmt
 	updateOrder                *sql.Stmt
-	insertEntry, insertNote    *sql.Stmt
-	insertTerm, deleteTerm     *sql.Stmt
+	entries, notes, terms      insert
+	deleteTerm                 *sql.Stmt
 	addCount, dropCount        *sql.Stmt
 	upsertParked, deleteParked *sql.Stmt
 	updateLane, updateChain    *sql.Stmt
@@ -29,18 +31,17 @@ func (w *statements) texts() []text {
 	return []text{
 		{&w.renewLease, `UPDATE lease SET expires = $1 WHERE id = 1 AND owner = $2 AND fence = $3`},
 		{&w.selectOrder, `SELECT ` + orderColumns + `, folded FROM orders WHERE order_id = $1 AND source = $2`},
-		{&w.insertOrder, `INSERT INTO orders (` + orderColumns + `, fold_version, folded)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`},
+		{&w.insertOrder, insertion("orders", orderColumns+", fold_version, folded", 1)},
 		// What an order never changes is left out, and so are its indexes.
 		{&w.updateOrder, `UPDATE orders SET status = $1, status_since = $2, total = $3, country = $4, updated = $5,
 			revision = $6, position = $7, epoch = $8, promised = $9, fold_version = $10, folded = $11
 			WHERE order_id = $12 AND source = $13`},
-		{&w.insertEntry, `INSERT INTO timeline (` + entryColumns + `)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`},
-		{&w.insertNote, `INSERT INTO notifications (` + notificationColumns + `)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`},
-		{&w.insertTerm, `INSERT INTO order_terms (business_unit, value, kind, submitted, order_id, source)
-			VALUES ($1, $2, $3, $4, $5, $6)`},
+		{&w.entries.one, insertion("timeline", entryColumns, 1)},
+		{&w.entries.many, insertion("timeline", entryColumns, many)},
+		{&w.notes.one, insertion("notifications", notificationColumns, 1)},
+		{&w.notes.many, insertion("notifications", notificationColumns, many)},
+		{&w.terms.one, insertion("order_terms", termColumns, 1)},
+		{&w.terms.many, insertion("order_terms", termColumns, many)},
 		{&w.deleteTerm, `DELETE FROM order_terms
 			WHERE business_unit = $1 AND value = $2 AND kind = $3 AND submitted = $4 AND order_id = $5 AND source = $6`},
 		{&w.addCount, `INSERT INTO status_counts (business_unit, source, status, orders) VALUES ($1, $2, $3, $4)
@@ -53,6 +54,32 @@ func (w *statements) texts() []text {
 		{&w.updateLane, `UPDATE lanes SET position = $1 WHERE source = $2 AND incarnation = $3 AND lane = $4`},
 		{&w.updateChain, `UPDATE sources SET chain_position = $1, chain = $2 WHERE source = $3`},
 	}
+}
+
+// An insert adds rows to a table. Rows that come together cost less.
+type insert struct{ one, many *sql.Stmt }
+
+// many is how many rows go into a table at once.
+const many = 32
+
+// insertion is the SQL that adds some rows to a table. Its places have no names, which SQLite would look up one by one.
+func insertion(table, columns string, rows int) string {
+	row := "(?" + strings.Repeat(", ?", strings.Count(columns, ",")) + ")"
+	return "INSERT INTO " + table + " (" + columns + ") VALUES " + row + strings.Repeat(", "+row, rows-1)
+}
+
+// rows adds so many rows, at most many, whose values stand one behind the other.
+func (i insert) rows(values []any, n int) error {
+	if n == many {
+		_, err := i.many.Exec(values...)
+		return err
+	}
+	for row := range slices.Chunk(values, len(values)/n) {
+		if _, err := i.one.Exec(row...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prepare prepares all statements.

@@ -32,7 +32,14 @@ type Views struct {
 	path   string
 	writer *sql.DB // one connection, whose transactions begin as writers
 	reader *sql.DB
+	ask    questions
 	bell   bell
+}
+
+// questions are what the reader is asked most often.
+type questions struct {
+	order           *sql.Stmt
+	passed, showing *sql.Stmt
 }
 
 //go:embed migrations
@@ -79,6 +86,11 @@ func open(ctx context.Context, path string, cfg *Config, synchronous string) (_ 
 	}
 	v.reader.SetMaxOpenConns(readers)
 	v.reader.SetMaxIdleConns(readers)
+	for _, t := range []text{{&v.ask.order, selectOrder}, {&v.ask.passed, selectPassed}, {&v.ask.showing, selectShowing}} {
+		if *t.statement, err = v.reader.PrepareContext(ctx, t.sql); err != nil {
+			return nil, err
+		}
+	}
 	return v, nil
 }
 

@@ -45,13 +45,20 @@ func (v *Views) WaitFor(ctx context.Context, mark eventstore.Mark, order *uuid.U
 	}
 }
 
+const (
+	selectPassed = `SELECT s.incarnation, min(l.position) FROM sources s
+		JOIN lanes l ON l.source = s.source AND l.incarnation = s.incarnation
+		WHERE s.source = $1 GROUP BY s.incarnation`
+	selectShowing = `SELECT
+		COALESCE((SELECT revision FROM orders WHERE order_id = $1 AND source = $2), -1),
+		EXISTS (SELECT 1 FROM parked WHERE source = $2 AND order_id = $1)`
+)
+
 // reached reports whether the rows show what a mark marks.
 func (v *Views) reached(ctx context.Context, mark eventstore.Mark, order *uuid.UUID) (bool, error) {
 	var incarnation uint32
 	var passed int64
-	err := v.reader.QueryRowContext(ctx, `SELECT s.incarnation, min(l.position) FROM sources s
-		JOIN lanes l ON l.source = s.source AND l.incarnation = s.incarnation
-		WHERE s.source = $1 GROUP BY s.incarnation`, mark.Ledger[:]).Scan(&incarnation, &passed)
+	err := v.ask.passed.QueryRowContext(ctx, mark.Ledger[:]).Scan(&incarnation, &passed)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return false, ErrUnknownLedger
@@ -66,9 +73,7 @@ func (v *Views) reached(ctx context.Context, mark eventstore.Mark, order *uuid.U
 	}
 	var revision int64
 	var parked bool
-	err = v.reader.QueryRowContext(ctx, `SELECT
-		COALESCE((SELECT revision FROM orders WHERE order_id = $1 AND source = $2), -1),
-		EXISTS (SELECT 1 FROM parked WHERE source = $2 AND order_id = $1)`, order[:], mark.Ledger[:]).Scan(&revision, &parked)
+	err = v.ask.showing.QueryRowContext(ctx, order[:], mark.Ledger[:]).Scan(&revision, &parked)
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("reading the revision of order %s: %w", order, err)

@@ -15,6 +15,7 @@ func Codes() []web.Code {
 		{Code: "invalid_search", Status: http.StatusBadRequest, Meaning: "A search has at most eight words."},
 		{Code: "lost_mark", Status: http.StatusConflict, Meaning: "The ledger was restored from a backup after it had given the mark. Read again without the mark and see what is there."},
 		{Code: "not_yet", Status: http.StatusServiceUnavailable, Meaning: "The read models have not come to the mark in time. Try again after Retry-After, or read without the mark."},
+		{Code: "not_parked", Status: http.StatusNotFound, Meaning: "No event of the order waits to be applied."},
 		{Code: "order_parked", Status: http.StatusServiceUnavailable, Meaning: "The order cannot come to the mark, because an event of it could not be applied. It needs an operator; see /v1/status."},
 		{Code: "unknown_mark", Status: http.StatusBadRequest, Meaning: "The mark is of a ledger that this server does not follow."},
 		{Code: "unknown_moment", Status: http.StatusNotFound, Meaning: "The order has no such revision, or did not exist at that moment."},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/orderledger/orderledger/domain"
+	"github.com/orderledger/orderledger/internal/web"
 	"github.com/orderledger/orderledger/projections"
 	"github.com/orderledger/orderledger/readapi"
 )
@@ -229,4 +232,47 @@ func TestParkedOrder(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	w.refused(503, "order_parked", "/v1/orders/"+id.String(), "Orderledger-Mark: "+mark.String())
+}
+
+// An operator sees what is parked, has it applied once the program understands it, or gives it up.
+func TestParkedOrders(t *testing.T) {
+	w := newWorld(t)
+	w.server = web.New(web.Config{Codes: readapi.Codes(), Rate: -1})
+	readapi.Register(w.server, readapi.Config{Views: w.views, Ledger: w.ledger, Key: w.key, Lag: w.projector.Lag, Projector: w.projector, Now: w.clock})
+	id, _ := w.submit("a")
+	w.appendRaw(id, "order.teleported.v1")
+	w.catchUp()
+	type list struct{ Parked []readapi.ParkedEvent }
+	for _, skipped := range []bool{false, true} {
+		if l := read[list](w, "/v1/parked"); len(l.Parked) != 1 || l.Parked[0].Order != id || l.Parked[0].Error == "" || l.Parked[0].Skipped != skipped {
+			t.Errorf("%+v", l)
+		}
+		for _, do := range []string{"retry", "skip"} {
+			rec := w.post("/v1/parked/" + id.String() + "/" + do)
+			if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), `"parked":true`) {
+				t.Errorf("%s: %d %s", do, rec.Code, rec.Body)
+			}
+		}
+	}
+	if l := read[list](w, "/v1/parked?business_unit=eu"); len(l.Parked) != 0 {
+		t.Errorf("another business unit sees it: %+v", l)
+	}
+	other, _ := w.submit("b")
+	for _, path := range []string{
+		"/v1/parked/" + other.String() + "/retry", "/v1/parked/" + id.String() + "/skip?business_unit=eu",
+	} {
+		if rec := w.post(path); rec.Code != http.StatusNotFound || !strings.Contains(rec.Body.String(), "not_parked") {
+			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+	}
+	if rec := w.post("/v1/parked/x/skip"); rec.Code != http.StatusBadRequest {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
+
+func (w *world) post(path string) *httptest.ResponseRecorder {
+	w.t.Helper()
+	rec := httptest.NewRecorder()
+	w.server.ServeHTTP(rec, httptest.NewRequestWithContext(w.t.Context(), http.MethodPost, "http://localhost"+path, nil))
+	return rec
 }

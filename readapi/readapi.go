@@ -37,6 +37,8 @@ import (
 type Config struct {
 	Views  *projections.Views
 	Ledger eventstore.Reader // in which histories are replayed
+	// Projector retries parked orders; nil: that is not offered.
+	Projector *projections.Projector
 
 	// Key returns the key that opens personal sections, by its name, and false for one that was destroyed; nil: this
 	// server opens none.
@@ -84,6 +86,7 @@ func Register(s *web.Server, cfg Config) {
 	live(s, "watch-notifications", "/v1/notifications", "Follow all orders", Notifications{}, a.watchNotifications)
 	get(s, "get-counts", "/v1/counts", "How many orders are in each status", a.getCounts)
 	get(s, "get-status", "/v1/status", "How far the read models have come", a.getStatus)
+	a.registerParked()
 	get(s, "get-history", "/v1/history/orders/{id}", "Every step of an order", a.getHistory)
 	get(s, "get-state", "/v1/history/orders/{id}/state", "An order as it was", a.getState)
 	get(s, "get-diff", "/v1/history/orders/{id}/diff", "What changed between two moments", a.getDiff)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	watermill "github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
 
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/internal/message"
@@ -27,6 +28,12 @@ type ConsumerConfig struct {
 	Reject func(ctx context.Context, m *watermill.Message, reason error) error
 	// Ledger is where events are fetched that are too large for a message; nil: such messages are rejected.
 	Ledger eventstore.Reader
+	// Source is the ledger whose deliveries are meant: messages of others are rejected. The zero Source: there are none.
+	Source uuid.UUID
+	// Suspect reports whether an error of Apply may be the fault of a delivery that the ledger knows nothing of. Then
+	// the deliveries are compared with Ledger, and those that it does not have are rejected, so that the others need
+	// not wait for them. Nil: no error is.
+	Suspect func(error) bool
 	// Lanes is the number of lanes of the ledger; 0: eventstore.DefaultLanes.
 	Lanes int
 	// Topic names the topic of a lane; nil: LaneTopic. Lanes of one topic share one subscription.
@@ -74,13 +81,16 @@ func (c *Consumer) Status() ConsumerStatus {
 	return ConsumerStatus{Applied: c.applied.Load(), Rejected: c.rejected.Load(), Failures: c.failures.Load()}
 }
 
+// maxHeld is how many messages are applied together at most, and how many more may wait for that.
+const maxHeld = 1_000
+
 // Run receives until ctx is done and returns its error. It outlasts failures of the bus and of Apply: meanwhile it
-// holds the messages, at most a few of each lane, neither acknowledged nor refused, so that an outage uses up no
+// holds messages, at most a few thousand, neither acknowledged nor refused, so that an outage uses up no
 // delivery counts. Messages that it holds at the end will be delivered again.
 //
 // Run may be called once.
 func (c *Consumer) Run(ctx context.Context) error {
-	arrived := make(chan *watermill.Message, c.config.Lanes)
+	arrived := make(chan *watermill.Message, maxHeld)
 	var receivers sync.WaitGroup
 	defer receivers.Wait()
 	topics := make(map[string]struct{}, c.config.Lanes)
@@ -172,8 +182,14 @@ func (c *Consumer) apply(ctx context.Context, batch []*watermill.Message) error 
 	}
 	err := retry(ctx, c.config.Log, "applying deliveries", func() error {
 		err := c.config.Apply(ctx, deliveries)
-		if err != nil {
-			c.failures.Add(1)
+		if err == nil {
+			return nil
+		}
+		c.failures.Add(1)
+		if c.config.Ledger != nil && c.config.Suspect != nil && c.config.Suspect(err) {
+			var sifted error
+			deliveries, readable, sifted = c.sift(ctx, deliveries, readable)
+			err = errors.Join(err, sifted)
 		}
 		return err
 	})
@@ -192,6 +208,9 @@ func (c *Consumer) read(ctx context.Context, m *watermill.Message) (eventstore.D
 	d, whole, err := message.Decode(m.Payload)
 	if err != nil {
 		return d, err
+	}
+	if c.config.Source != (uuid.UUID{}) && d.Source != c.config.Source {
+		return d, errors.New("reading a message: it is of another ledger")
 	}
 	if d.Lane >= c.config.Lanes || d.Event != nil && d.Lane != eventstore.Lane(d.Event.Stream, c.config.Lanes) {
 		return d, errors.New("reading a message: lane is not that of the stream")
@@ -215,6 +234,35 @@ func (c *Consumer) read(ctx context.Context, m *watermill.Message) (eventstore.D
 		return err
 	})
 	return d, errors.Join(err, wrong)
+}
+
+// sift rejects the deliveries that the ledger does not have, and returns the others. Those that it cannot judge stay.
+func (c *Consumer) sift(ctx context.Context, deliveries []eventstore.Delivery, messages []*watermill.Message) ([]eventstore.Delivery, []*watermill.Message, error) {
+	head, err := c.config.Ledger.Head(ctx) // what a relay has sent was in the ledger before
+	if err != nil {
+		return deliveries, messages, fmt.Errorf("reading the ledger's head: %w", err)
+	}
+	var kept []eventstore.Delivery
+	var keptMessages []*watermill.Message
+	for i, d := range deliveries {
+		var wrong error
+		switch {
+		case d.Position > head.Position || d.Incarnation > head.Incarnation:
+			wrong = errors.New("the ledger has not come as far as the message says")
+		case d.Event != nil && d.Incarnation == head.Incarnation:
+			if _, err := message.Fetch(ctx, c.config.Ledger, d.Event); errors.Is(err, message.ErrMismatch) {
+				wrong = err
+			}
+		}
+		if wrong != nil {
+			if err := c.reject(ctx, messages[i], wrong); err != nil {
+				return deliveries, messages, err
+			}
+			continue
+		}
+		kept, keptMessages = append(kept, d), append(keptMessages, messages[i])
+	}
+	return kept, keptMessages, nil
 }
 
 func (c *Consumer) reject(ctx context.Context, m *watermill.Message, reason error) error {

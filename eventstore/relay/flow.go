@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	pulse     = quietLane / 4   // how often quiet lanes and a checkpoint that is due are looked for
+	pulse     = time.Second / 4 // how often it is looked whether a checkpoint is due
 	saveLimit = 5 * time.Second // for one checkpoint, also the last one
 	saveAgain = time.Second     // after a checkpoint that was not saved
 )
@@ -61,8 +61,12 @@ func (f *flow) read(ctx context.Context, after eventstore.Position) {
 func (f *flow) loop(ctx context.Context) error {
 	ticker := time.NewTicker(pulse)
 	defer ticker.Stop()
+	var quiet <-chan time.Time // when quiet lanes are looked for; nil: there are none
 	f.relay.show(f.state, 0)
 	for {
+		if quiet == nil && f.state.behind() {
+			quiet = time.After(f.state.tick)
+		}
 		events := f.events
 		if f.state.Full() {
 			events = nil
@@ -80,6 +84,8 @@ func (f *flow) loop(ctx context.Context) error {
 			f.hand(ctx, t.lane)
 			published = t.events
 		case <-ticker.C:
+		case <-quiet:
+			quiet = nil
 			for lane := range f.state.Lanes() {
 				f.hand(ctx, lane)
 			}

@@ -84,6 +84,40 @@ func TestPublishKeepsTheOrderOfATopic(t *testing.T) {
 	})
 }
 
+// TestMessagesOfOneCallTravelTogether has a subscriber take several messages before it acknowledges the first, and
+// refuse one of them.
+func TestMessagesOfOneCallTravelTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := relay.NewInProcess()
+		messages := subscribe(t, t.Context(), b)
+		result := make(chan error, 1)
+		go func() {
+			result <- b.Publish("x", watermill.NewMessage("1", nil), watermill.NewMessage("2", nil), watermill.NewMessage("3", nil))
+		}()
+		one, two, three := <-messages, <-messages, <-messages
+		three.Ack()
+		one.Ack()
+		synctest.Wait()
+		if len(result) != 0 {
+			t.Fatalf("Publish returned %v before all acknowledgements", <-result)
+		}
+		two.Nack()
+		for _, want := range []string{"2", "3"} {
+			m := <-messages
+			if m.UUID != want {
+				t.Errorf("message %s came again, want %s", m.UUID, want)
+			}
+			m.Ack()
+		}
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestPublishFailsWhenASubscriberLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := relay.NewInProcess()

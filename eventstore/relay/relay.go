@@ -26,6 +26,9 @@ type Config struct {
 	Bus watermill.Publisher
 	// Topic names the topic of a lane; nil: LaneTopic.
 	Topic func(lane int) string
+	// Tick is how long a lane has nothing to carry before it gets a tick, while the ledger goes on; 0: a second. Readers
+	// who wait for all lanes wait up to twice as long. Each tick is a message for every quiet lane.
+	Tick time.Duration
 	// Region stands in every message. It may be empty.
 	Region string
 	// Log is told about failures and changes of who is active; nil: nobody is.
@@ -64,6 +67,9 @@ func New(c Config) (*Relay, error) {
 	}
 	if c.Topic == nil {
 		c.Topic = LaneTopic
+	}
+	if c.Tick <= 0 {
+		c.Tick = defaultTick
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -129,6 +135,7 @@ func (r *Relay) publish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: stream %s: %w", eventstore.ErrCorrupt, j.stream, err)
 	}
+	state.tick = r.config.Tick
 	r.config.Log.InfoContext(ctx, "relaying", "position", checkpoint.Position)
 	f := &flow{
 		relay:   r,

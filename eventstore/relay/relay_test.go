@@ -391,6 +391,39 @@ func TestCheckpointsAreTriedAgain(t *testing.T) {
 	}
 }
 
+// TestEveryLaneSoonKnowsTheHead writes now and then: within two ticks those who follow any lane know how far the ledger
+// has come, and then nothing more is sent.
+func TestEveryLaneSoonKnowsTheHead(t *testing.T) {
+	for tick, config := range map[time.Duration]time.Duration{time.Second: 0, 20 * time.Millisecond: 20 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			source := newLedger(64)
+			b := newBus(newView(source))
+			r, err := relay.New(relay.Config{Name: "main", Ledger: source, Bus: b, Tick: config})
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := start(t, r.Run)
+			for i := range 30 {
+				write(t, source, i, i+1)
+				time.Sleep(2*tick + time.Millisecond)
+				synctest.Wait()
+				head := r.Status().Position
+				b.view.mu.Lock()
+				for lane := range source.Lanes {
+					if seen := b.view.seen[lane]; seen != head {
+						t.Errorf("tick %v: lane %d is known up to %d of %d", tick, lane, seen, head)
+					}
+				}
+				if most := (i + 1) * (source.Lanes - 1); b.view.ticks > most {
+					t.Errorf("tick %v: %d ticks were sent for %d events", tick, b.view.ticks, i+1)
+				}
+				b.view.mu.Unlock()
+			}
+			run.end(t)
+		})
+	}
+}
+
 func TestOfTwoRelaysOneStandsBy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newLedger(4)

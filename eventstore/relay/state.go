@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	quietLane       = time.Second      // a lane that long without a message gets a tick
+	defaultTick     = time.Second      // a lane that long without a message gets a tick
 	checkpointEvery = 10 * time.Second // at most one checkpoint in that time, as the ledger keeps them all …
 	checkpointAfter = 1000             // … unless so many events were taken
 	checkpointFirst = time.Second      // the first one comes sooner, so that of two relays that start at once one soon stands by
@@ -35,6 +35,7 @@ type State struct {
 	bytes       int                 // their size
 	unsaved     int                 // events taken since the last checkpoint
 	saved       time.Time           // when that was, or would have been
+	tick        time.Duration       // a lane that long without a message gets a tick
 }
 
 type lane struct {
@@ -62,7 +63,8 @@ type Checkpoint struct {
 	Lanes       []eventstore.Position `json:"lanes"`
 }
 
-// NewState returns the state of a relay that goes on from a checkpoint.
+// NewState returns the state of a relay that goes on from a checkpoint. It gives a lane a tick when the lane has been
+// quiet for a second while the ledger went on.
 func NewState(ledger eventstore.Identity, from Checkpoint, now time.Time) (*State, error) {
 	if from.Lanes == nil {
 		from.Lanes = make([]eventstore.Position, ledger.Lanes)
@@ -77,6 +79,7 @@ func NewState(ledger eventstore.Identity, from Checkpoint, now time.Time) (*Stat
 		read:        from.Position,
 		chain:       from.Chain,
 		saved:       now.Add(checkpointFirst - checkpointEvery),
+		tick:        defaultTick,
 	}
 	for i, sent := range from.Lanes {
 		s.lanes[i] = lane{sent: sent, told: sent, since: now}
@@ -111,8 +114,18 @@ func size(e *eventstore.Recorded) int { return len(e.Metadata) + len(e.Data) }
 // Full reports whether so much waits for the bus that no more events should be added now.
 func (s *State) Full() bool { return s.pending >= maxPending || s.bytes >= maxPendingBytes }
 
-// Next returns what the bus shall get now in a lane, in order: the events that wait, or a tick if the lane has been
-// quiet for a second while the ledger went on, or nothing. After it has returned something it returns nothing until
+// behind reports whether those who follow some lane do not know that it has come as far as the ledger.
+func (s *State) behind() bool {
+	for i := range s.lanes {
+		if s.lanes[i].told < s.read {
+			return true
+		}
+	}
+	return false
+}
+
+// Next returns what the bus shall get now in a lane, in order: the events that wait, or a tick if it is time for one,
+// or nothing. After it has returned something it returns nothing until
 // Taken was called for the lane.
 func (s *State) Next(n int, now time.Time) []eventstore.Delivery {
 	l := &s.lanes[n]
@@ -121,7 +134,7 @@ func (s *State) Next(n int, now time.Time) []eventstore.Delivery {
 	}
 	d := eventstore.Delivery{Source: s.source, Incarnation: s.incarnation, Lane: n, Previous: l.sent}
 	if len(l.queue) == 0 {
-		if l.told >= s.read || now.Sub(l.since) < quietLane {
+		if l.told >= s.read || now.Sub(l.since) < s.tick {
 			return nil
 		}
 		d.Position = s.read
