@@ -1,12 +1,13 @@
 package commands_test
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 
+	"github.com/orderledger/orderledger/commands"
 	"github.com/orderledger/orderledger/domain"
 	"github.com/orderledger/orderledger/eventstore/pebblestore"
 )
@@ -31,17 +32,42 @@ func BenchmarkSubmit(b *testing.B) {
 	})
 }
 
-// BenchmarkHandle decides commands on one order that has had many.
+// BenchmarkHandle handles the next command on an order that has had many events, by a handler that knows the order and
+// by one that has just been started.
 func BenchmarkHandle(b *testing.B) {
-	h := newHandler(b, openLedger(b), openKeys(b))
-	submit := submission("k")
-	handle(b, h, submit)
-	for i := range 100 {
-		handle(b, h, command(submit.Order, strings.Repeat("h", i+1), domain.PlaceHold{Reason: domain.Reason{Code: "x"}}))
-	}
-	again := command(submit.Order, "h", domain.PlaceHold{Reason: domain.Reason{Code: "x"}})
-	b.ReportAllocs()
-	for b.Loop() {
-		handle(b, h, again)
+	for _, events := range []int{10, 10_000} {
+		b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
+			ledger, keys := openLedger(b), openKeys(b)
+			h := newHandler(b, ledger, keys)
+			submit := submission("k")
+			handle(b, h, submit)
+			next := 0
+			again := func(h *commands.Handler) { // puts the order on hold, or releases it
+				var do domain.Action = domain.PlaceHold{Reason: domain.Reason{Code: "x"}}
+				if next%2 == 1 {
+					do = domain.Release{}
+				}
+				next++
+				handle(b, h, command(submit.Order, strconv.Itoa(next), do))
+			}
+			for next < events {
+				again(h)
+			}
+			b.Run("started", func(b *testing.B) {
+				refused := command(submit.Order, "refused", domain.StartFulfilment{Fulfilment: "f9"}) // leaves the order as it is
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := newHandler(b, ledger, keys).Handle(b.Context(), refused, domain.Personal{}); err == nil {
+						b.Fatal("the command was not refused")
+					}
+				}
+			})
+			b.Run("known", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					again(h)
+				}
+			})
+		})
 	}
 }

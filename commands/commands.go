@@ -29,6 +29,8 @@ import (
 	"sync"
 	"time"
 
+	watermill "github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/orderledger/orderledger/domain"
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/internal/keyring"
@@ -49,6 +51,10 @@ type Config struct {
 	// of the channel import are never judged.
 	Policy func(ctx context.Context, businessUnit string) (domain.Policy, error)
 
+	// Enqueue puts a message into the queue of commands and returns after the bus has it, or when the message's context is
+	// done; nil: there is no queue, and no request is answered before it is decided.
+	Enqueue func(*watermill.Message) error
+
 	Now    func() time.Time // nil: time.Now
 	Random io.Reader        // of the nonces that seal personal data, safe for concurrent use; nil: crypto/rand
 	Logger *slog.Logger     // nil: slog.Default
@@ -65,6 +71,8 @@ type Handler struct {
 	// when personal data is sealed until its append has ended, and for writing while an erasure names keys, records
 	// them and destroys them. So an order is either in the ledger before the erasure, or has a key that it spares.
 	erasing sync.RWMutex
+
+	histories histories
 }
 
 // NewHandler returns a Handler. It reads the ledger's identity.
@@ -215,10 +223,12 @@ func (h *Handler) findOut(ctx context.Context, c domain.Command, digest domain.D
 	return Result{}, fmt.Errorf("order %s: %w", c.Order, errors.Join(ErrOutcomeUnknown, cause, err))
 }
 
-// load feeds a step with the order's stream.
+// load feeds a step with the order's stream, but for what is remembered of it.
 func (h *Handler) load(ctx context.Context, c domain.Command, digest domain.Digest) (*Step, error) {
 	step := NewStep(h.ledger, c, digest)
-	for e, err := range h.store.ReadStream(ctx, domain.Stream(c.Order), 0, eventstore.Forward) {
+	step.order = h.histories.before(c.Order, c.ID)
+	known := step.order.Events
+	for e, err := range h.store.ReadStream(ctx, domain.Stream(c.Order), known, eventstore.Forward) {
 		if err != nil {
 			return nil, fmt.Errorf("reading order %s: %w", c.Order, err)
 		}
@@ -226,6 +236,7 @@ func (h *Handler) load(ctx context.Context, c domain.Command, digest domain.Dige
 			return nil, err
 		}
 	}
+	h.histories.add(step, known)
 	return step, nil
 }
 
@@ -236,7 +247,7 @@ func (h *Handler) policy(ctx context.Context, step *Step) (domain.Policy, error)
 	}
 	policy, err := h.cfg.Policy(ctx, step.command.BusinessUnit)
 	if err != nil {
-		return nil, fmt.Errorf("reading the rules: %w", err)
+		return nil, fmt.Errorf("%w: %w", errRules, err)
 	}
 	return policy, nil
 }

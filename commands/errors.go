@@ -16,6 +16,9 @@ var (
 	ErrOutcomeUnknown = errors.New("the ledger did not say whether it has stored the command")
 )
 
+// errRules is why a command is not decided while the rules cannot be had. Nothing of it was stored.
+var errRules = errors.New("reading the rules")
+
 // A KeyReused tells that something else was asked before under a command's id. Nothing was stored.
 type KeyReused struct {
 	Command uuid.UUID

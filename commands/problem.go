@@ -59,6 +59,8 @@ func WebError(err error) *web.Error {
 		return unavailable(codeRulesUnread, "The rules in force cannot be read by this version of the server. Nothing was stored; activate other rules.", err)
 	case errors.Is(err, rules.ErrBusinessUnit):
 		return &web.Error{Status: http.StatusBadRequest, Code: "invalid_business_unit", Detail: "The ledger decides for too many business units to begin with one more."}
+	case errors.Is(err, errRules):
+		return unavailable(codeReadOnly, "The rules cannot be had from the ledger just now. Nothing was stored; send the command again with the same idempotency key.", err)
 	}
 	return nil
 }
@@ -122,6 +124,7 @@ func Codes() []web.Code {
 		{Code: codeInvalidRules, Status: http.StatusBadRequest, Meaning: "The text is no rule set; the errors say where and why. The rules in force stay."},
 		{Code: codeRulesUnread, Status: http.StatusServiceUnavailable, Meaning: "The rules in force were activated by another version of the server, and this one cannot read them."},
 	}
+	codes = append(codes, outcomeCodes()...)
 	for code, meaning := range refusals {
 		codes = append(codes, web.Code{Code: string(code), Status: statusOf(code), Meaning: meaning})
 	}

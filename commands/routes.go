@@ -15,12 +15,16 @@ import (
 	"github.com/orderledger/orderledger/internal/web"
 )
 
-// Register adds the routes of the write side to a server: orders, the import of orders, erasures and, where there are
-// rules, their routes. The server's configuration needs [WebError] among its Errors and [Codes] among its Codes.
+// Register adds the routes of the write side to a server: orders, what has become of commands from the queue, the import
+// of orders, erasures and, where there are rules, their routes. The server's configuration needs [WebError] among its Errors and [Codes] among its Codes.
 func Register(s *web.Server, h *Handler, active *rules.Active) {
 	r := &routes{api: s.API(), handler: h}
+	if h.cfg.Enqueue != nil {
+		r.offerQueue()
+	}
 	r.orders()
 	r.fulfilments()
+	r.outcomes()
 	r.administration()
 	if active != nil {
 		r.rules(active)
@@ -80,8 +84,13 @@ type changed struct {
 	Body     Answer
 }
 
-// do handles a command and writes its answer.
+// do handles a command and writes its answer, or sends it to the queue if its client prefers that.
 func (r *routes) do(ctx context.Context, q request) (*changed, error) {
+	if accepted, err := r.enqueue(ctx, q); err != nil {
+		return nil, err
+	} else if accepted != nil {
+		return nil, accepted
+	}
 	result, err := r.handler.handle(ctx, q)
 	if err != nil {
 		return nil, err
@@ -126,8 +135,9 @@ func command(ctx context.Context, order uuid.UUID, key string, a ask) request {
 	}
 }
 
-func actor(ctx context.Context) domain.Actor {
-	p := web.PrincipalFrom(ctx)
+func actor(ctx context.Context) domain.Actor { return actorOf(web.PrincipalFrom(ctx)) }
+
+func actorOf(p web.Principal) domain.Actor {
 	kind := "person"
 	if p.Kind == "service" {
 		kind = "system"

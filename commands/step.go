@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/orderledger/orderledger/domain"
 	"github.com/orderledger/orderledger/eventstore"
 )
@@ -17,10 +19,12 @@ type Step struct {
 	command domain.Command
 	digest  domain.Digest
 
-	order  domain.Order // as far as it was taken in
-	first  *Result      // what this command has led to before; nil: nothing
-	asked  domain.Digest
-	refuse error // what Decide says, whatever the order
+	order    domain.Order // as far as it was taken in
+	commands []uuid.UUID  // that led to the events that were taken in, in order
+	data     int          // bytes of those events
+	first    *Result      // what this command has led to before; nil: nothing
+	asked    domain.Digest
+	refuse   error // what Decide says, whatever the order
 }
 
 // A Result is what a command has led to.
@@ -57,6 +61,10 @@ func (s *Step) Take(r eventstore.Recorded) error {
 		return fmt.Errorf("event %d of order %s: %w", r.Revision, s.command.Order, err)
 	}
 	s.order = domain.Evolve(s.order, event)
+	if n := len(s.commands); n == 0 || s.commands[n-1] != meta.Command {
+		s.commands = append(s.commands, meta.Command)
+	}
+	s.data += len(r.Data)
 	if meta.Command != s.command.ID {
 		return nil
 	}
@@ -151,7 +159,10 @@ func (s *Step) encode(events []domain.Event, now time.Time) (Append, error) {
 	if err != nil {
 		return Append{}, err
 	}
-	a := Append{Stream: domain.Stream(c.Order), Expected: eventstore.NoStream, result: Result{Order: s.order}}
+	a := Append{
+		Stream: domain.Stream(c.Order), Expected: eventstore.NoStream, Events: make([]eventstore.Event, 0, len(events)),
+		result: Result{Order: s.order, Events: make([]string, 0, len(events))},
+	}
 	if s.order.Exists() {
 		a.Expected = eventstore.At(s.order.Revision())
 	}

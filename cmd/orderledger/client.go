@@ -20,6 +20,7 @@ import (
 type client struct {
 	base         string
 	businessUnit string
+	token        string
 	http         *http.Client
 }
 
@@ -42,7 +43,7 @@ func (e *environment) client() (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{base: base, businessUnit: e.BusinessUnit, http: &http.Client{}}, nil
+	return &client{base: base, businessUnit: e.BusinessUnit, token: e.Token, http: &http.Client{}}, nil
 }
 
 // requestTimeout bounds a request that is not a stream. It leaves room for the server's own limits.
@@ -97,6 +98,9 @@ func (c *client) send(ctx context.Context, r request) (*http.Response, error) {
 		q.Header.Set("Content-Type", contentType)
 	}
 	q.Header.Set("Business-Unit", c.businessUnit)
+	if c.token != "" {
+		q.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	response, err := c.http.Do(q)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -231,7 +235,7 @@ func (p *problem) exitCode() int {
 	switch p.Status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType:
 		return exitUsage
-	case http.StatusConflict, http.StatusPreconditionFailed:
+	case http.StatusConflict, http.StatusPreconditionFailed, http.StatusUnauthorized, http.StatusForbidden:
 		return exitRefused
 	case http.StatusNotFound:
 		return exitNotFound

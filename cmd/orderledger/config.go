@@ -26,7 +26,14 @@ type cli struct {
 	Rules   rulesCommand   `cmd:"" help:"Show or activate the rules that judge and route orders."`
 	Rebuild rebuildCommand `cmd:"" help:"Build the read models anew from the ledger. The server must be stopped."`
 	Verify  verifyCommand  `cmd:"" help:"Check the ledger's chain, and the read models against it. The server must be stopped."`
+	Backup  backupCommand  `cmd:"" help:"Copy the ledger, also while a server is running."`
+	Ledger  ledgerCommand  `cmd:"" name:"ledger" help:"Show the ledger, or let a copy of it go on."`
+	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look after messages on the bus that could not be read."`
+	Parked  parkedCommand  `cmd:"" help:"Look after orders of which an event could not be applied to the read models."`
+	Local   localCommand   `cmd:"" help:"Run a Service Bus on this machine, for this program and for others."`
+	Token   tokenCommand   `cmd:"" help:"Make a token that lets somebody use a server."`
 	Erase   eraseCommand   `cmd:"" help:"Make a buyer's personal data unreadable, for ever."`
+	Bench   benchCommand   `cmd:"" help:"Measure how fast this is on this machine, beside what the machine could do."`
 
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
@@ -35,9 +42,10 @@ type cli struct {
 // globals are the flags of all commands.
 type globals struct {
 	Data         string `env:"ORDERLEDGER_DATA" type:"path" placeholder:"DIR" help:"Directory of the ledger, the read models and the keys (${env}; default: orderledger-data)."`
-	Ledger       string `env:"ORDERLEDGER_LEDGER" placeholder:"URL" help:"The ledger: pebble:DIR or memory: (${env}; default: pebble in the data directory)."`
+	Ledger       string `env:"ORDERLEDGER_LEDGER" placeholder:"URL" help:"The ledger: pebble:DIR, memory:, or the address of a server that has it, such as http://127.0.0.1:8080 (${env}; default: pebble in the data directory)."`
 	Views        string `env:"ORDERLEDGER_VIEWS" placeholder:"URL" help:"The read models: sqlite:FILE (${env}; default: views.db in the data directory)."`
 	Server       string `env:"ORDERLEDGER_SERVER" placeholder:"URL" help:"Address of the server to talk to (${env}; default: the one that serves the data directory)."`
+	Token        string `env:"ORDERLEDGER_TOKEN" placeholder:"TOKEN" help:"Token for a server that asks for one; better by its variable than on the command line (${env})."`
 	BusinessUnit string `default:"main" env:"ORDERLEDGER_BUSINESS_UNIT" placeholder:"NAME" help:"Business unit whose orders are meant (${env}; default: ${default})."`
 	JSON         bool   `env:"ORDERLEDGER_JSON" help:"Print JSON, for scripts (${env})."`
 	LogLevel     string `default:"info" enum:"debug,info,warn,error" env:"ORDERLEDGER_LOG_LEVEL" placeholder:"LEVEL" help:"What the server logs to standard error: debug, info, warn or error (${env}; default: ${default})."`
@@ -143,7 +151,15 @@ func (g *globals) ledgerDir() (string, error) {
 	case scheme == "pebble" && dir != "":
 		return dir, nil
 	}
-	return "", usage("a ledger is pebble:DIR or memory:, not %q", g.Ledger)
+	return "", usage("a ledger is pebble:DIR, memory: or the address of a server, not %q", g.Ledger)
+}
+
+// feed is where another process serves the ledger; ok is false if it is not in another process.
+func (g *globals) feed() (address string, ok bool) {
+	if !strings.HasPrefix(g.Ledger, "http://") && !strings.HasPrefix(g.Ledger, "https://") {
+		return "", false
+	}
+	return strings.TrimSuffix(g.Ledger, "/") + feedPath, true
 }
 
 // viewsFile is the file of the read models.

@@ -271,7 +271,13 @@ func (n *newestMark) await(ctx context.Context, c *client) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if p := (*problem)(nil); !errors.As(err, &p) || p.Code != "not_yet" {
+		p := (*problem)(nil)
+		switch {
+		case !errors.As(err, &p):
+			return err
+		case p.Status == http.StatusNotFound || p.Status == http.StatusMethodNotAllowed:
+			return nil // the server has no read models
+		case p.Code != "not_yet":
 			return err
 		}
 	}

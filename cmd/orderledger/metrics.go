@@ -47,6 +47,18 @@ func (n *node) measure(registry *prometheus.Registry) {
 	counter := func(name, help string, value func() float64) {
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "orderledger_" + name, Help: help}, value))
 	}
+	if n.relay != nil {
+		n.measureRelay(gauge, counter)
+	}
+	if n.projector != nil {
+		n.measureProjector(gauge, counter)
+	}
+}
+
+// A measure registers a figure under a name, with what it means.
+type measure func(name, help string, value func() float64)
+
+func (n *node) measureRelay(gauge, counter measure) {
 	gauge("relay_pending_events", "Events read that the bus has not taken.", func() float64 { return float64(n.relay.Status().Pending) })
 	gauge("relay_behind_seconds", "Age of the oldest event that the bus has not taken.", func() float64 { return n.relay.Status().Behind.Seconds() })
 	gauge("relay_active", "1 while this relay publishes.", func() float64 {
@@ -57,6 +69,9 @@ func (n *node) measure(registry *prometheus.Registry) {
 	})
 	counter("relay_published_events_total", "Events that the bus has taken.", func() float64 { return float64(n.relay.Status().Published) })
 	counter("relay_failures_total", "Calls that the bus has refused.", func() float64 { return float64(n.relay.Status().Failures) })
+}
+
+func (n *node) measureProjector(gauge, counter measure) {
 	counter("consumer_deliveries_total", "Deliveries that the projector has applied.", func() float64 { return float64(n.consumer.Status().Applied) })
 	counter("consumer_rejected_total", "Messages that could not be read.", func() float64 { return float64(n.consumer.Status().Rejected) })
 	counter("consumer_failures_total", "Calls of the projector that have failed.", func() float64 { return float64(n.consumer.Status().Failures) })

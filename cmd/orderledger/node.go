@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/orderledger/orderledger/commands"
 	"github.com/orderledger/orderledger/commands/rules"
 	"github.com/orderledger/orderledger/eventstore"
+	"github.com/orderledger/orderledger/eventstore/feed"
 	"github.com/orderledger/orderledger/eventstore/pebblestore"
 	"github.com/orderledger/orderledger/eventstore/relay"
 	"github.com/orderledger/orderledger/internal/keyring"
@@ -34,6 +36,12 @@ type nodeConfig struct {
 	globals                // where the ledger, the read models and the keys are
 	Rules   *rules.RuleSet // of business units that have activated none; nil: the smallest
 	Log     *slog.Logger
+	Rate    int         // requests per second of one client, see [web.Config]
+	Roles   []string    // nil: all
+	Bus     *busAddress // nil: one in the process
+	Region  string      // stands in every message
+	Tokens  *web.Tokens // nil: there is no authentication
+	Hosts   []string    // names that the server answers for, see [web.Config]
 
 	Now    func() time.Time // the clock that stamps commands and events; nil: time.Now
 	Random io.Reader        // of the nonces that seal personal data; nil: crypto/rand
@@ -41,15 +49,19 @@ type nodeConfig struct {
 
 // A node is the whole product in one process: the ledger, and everything that writes to it, follows it and answers
 // from it. openNode opens its parts, run starts and stops them, close closes them.
+//
+// What its roles do not need is nil.
 type node struct {
 	log       *slog.Logger
-	ledger    *pebblestore.Store
+	roles     []string
+	tokens    *web.Tokens
+	reader    eventstore.Reader  // the ledger, or its feed
+	ledger    *pebblestore.Store // nil: it is in another process
 	keys      *keyring.Keyring
 	rules     *rules.Active
 	handler   *commands.Handler
 	views     *projections.Views
 	projector *projections.Projector
-	bus       *relay.InProcess
 	relay     *relay.Relay
 	consumer  *relay.Consumer
 	web       *web.Server
@@ -66,39 +78,63 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 			err = errors.Join(err, n.close())
 		}
 	}()
+	if n.roles = c.Roles; n.roles == nil {
+		n.roles = allRoles
+	}
+	n.tokens = c.Tokens
 	data, err := n.openLedger(c)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkRoles(n.roles, n.ledger != nil, c.Bus == nil); err != nil {
 		return nil, err
 	}
 	if err = n.openKeys(ctx, filepath.Join(data, "keys")); err != nil {
 		return nil, err
 	}
+	if n.has(roleCommands) {
+		if err = n.openHandler(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	if n.has(roleProjector) || n.has(roleReadAPI) {
+		if err = n.openViews(ctx, c, data); err != nil {
+			return nil, err
+		}
+	}
+	if err = n.openCourier(ctx, c); err != nil {
+		return nil, err
+	}
+	n.openWeb(c)
+	return n, nil
+}
+
+func (n *node) has(role string) bool { return slices.Contains(n.roles, role) }
+
+// openHandler makes what takes commands.
+func (n *node) openHandler(ctx context.Context, c nodeConfig) (err error) {
 	if n.rules, err = rules.NewActive(ctx, n.ledger, rules.Config{Default: c.Rules, Now: c.Now, Log: c.Log}); err != nil {
-		return nil, fmt.Errorf("reading the rules: %w", err)
+		return fmt.Errorf("reading the rules: %w", err)
 	}
 	n.handler, err = commands.NewHandler(ctx, commands.Config{
 		Ledger: n.ledger, Keys: n.keys, Policy: n.rules.Policy, Now: c.Now, Random: c.Random, Logger: c.Log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err = n.handler.Reapply(ctx); err != nil {
-		return nil, fmt.Errorf("erasing again what the ledger says was erased: %w", err)
+		return fmt.Errorf("erasing again what the ledger says was erased: %w", err)
 	}
-	if err = n.openViews(ctx, c, data); err != nil {
-		return nil, err
-	}
-	if err = n.openCourier(ctx); err != nil {
-		return nil, err
-	}
-	n.openWeb()
-	return n, nil
+	return nil
 }
 
 func (n *node) opened(closer func() error) { n.closers = append(n.closers, closer) }
 
-// openLedger opens the ledger and returns the directory of everything that stands beside it.
+// openLedger opens the ledger, or its feed, and returns the directory of everything that stands beside it.
 func (n *node) openLedger(c nodeConfig) (data string, err error) {
+	if address, ok := c.feed(); ok {
+		return n.openFeed(c, address)
+	}
 	dir, err := c.ledgerDir()
 	if err != nil {
 		return "", err
@@ -117,6 +153,7 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 	if n.ledger, err = pebblestore.Open(dir, config); err != nil {
 		return "", err
 	}
+	n.reader = n.ledger
 	n.opened(n.ledger.Close)
 	if err := n.ledger.Writable(); err != nil {
 		n.log.Error("the ledger takes no writes", "error", err)
@@ -124,10 +161,30 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 	return data, nil
 }
 
+// openFeed reads the ledger of another process.
+func (n *node) openFeed(c nodeConfig, address string) (data string, err error) {
+	client, err := feed.NewClient(feed.ClientConfig{URL: address, Token: c.Token, Logger: c.Log})
+	if err != nil {
+		return "", err
+	}
+	n.reader = client
+	n.opened(client.Close)
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return "", fmt.Errorf("making the data directory: %w", err)
+	}
+	return c.Data, nil
+}
+
 // openKeys opens the keys. Without the file of a ledger that has events, which somebody must have mislaid, it makes no
 // new one: that would erase all personal data in passing.
 func (n *node) openKeys(ctx context.Context, path string) error {
-	head, err := n.ledger.Head(ctx)
+	if n.ledger == nil {
+		// What another process knows of people can be read here where its keys were copied.
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	head, err := n.reader.Head(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the ledger's head: %w", err)
 	}
@@ -157,7 +214,10 @@ func (n *node) openViews(ctx context.Context, c nodeConfig, data string) error {
 		return err
 	}
 	n.opened(n.views.Close)
-	n.projector, err = projections.NewProjector(ctx, n.views, []eventstore.Reader{n.ledger}, &projections.ProjectorConfig{Log: c.Log})
+	if !n.has(roleProjector) {
+		return nil
+	}
+	n.projector, err = projections.NewProjector(ctx, n.views, []eventstore.Reader{n.reader}, &projections.ProjectorConfig{Log: c.Log})
 	if err != nil {
 		return err
 	}
@@ -169,22 +229,52 @@ func (n *node) openViews(ctx context.Context, c nodeConfig, data string) error {
 	return nil
 }
 
-// openCourier makes the bus, and what stands at its two ends.
-func (n *node) openCourier(ctx context.Context) error {
-	head, err := n.ledger.Head(ctx)
+// openCourier makes what stands at the two ends of the bus, and the bus itself if it is in the process.
+func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
+	head, err := n.reader.Head(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the ledger's head: %w", err)
 	}
-	n.bus = relay.NewInProcess()
-	n.opened(n.bus.Close)
-	if n.relay, err = relay.New(relay.Config{Name: "bus", Ledger: n.ledger, Bus: n.bus, Log: n.log}); err != nil {
-		return err
+	out := relay.Config{Name: "bus", Ledger: n.ledger, Region: c.Region, Tick: tickInterval, Log: n.log}
+	in := relay.ConsumerConfig{
+		Apply: n.apply, Ledger: n.reader, Source: head.ID, Lanes: head.Lanes, Log: n.log,
+		Suspect: func(err error) bool { return errors.Is(err, projections.ErrUnreached) },
 	}
-	n.consumer, err = relay.NewConsumer(relay.ConsumerConfig{
-		Bus: n.bus, Apply: n.apply, Ledger: n.ledger, Lanes: head.Lanes, Log: n.log,
-	})
-	return err
+	if c.Bus == nil {
+		bus := relay.NewInProcess()
+		n.opened(bus.Close)
+		out.Bus, in.Bus = bus, bus
+	} else {
+		topic := func(int) string { return c.Bus.topic }
+		out.Topic, in.Topic, in.Reject = topic, topic, reject
+	}
+	if n.has(roleRelay) {
+		if c.Bus != nil {
+			if out.Bus, err = c.Bus.publisher(); err != nil {
+				return fmt.Errorf("opening the bus: %w", err)
+			}
+			n.opened(out.Bus.Close)
+		}
+		if n.relay, err = relay.New(out); err != nil {
+			return err
+		}
+	}
+	if n.has(roleProjector) {
+		if c.Bus != nil {
+			if in.Bus, err = c.Bus.subscriber(head.Lanes, n.log); err != nil {
+				return fmt.Errorf("opening the bus: %w", err)
+			}
+			n.opened(in.Bus.Close)
+		}
+		if n.consumer, err = relay.NewConsumer(in); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// tickInterval is how soon a quiet lane is told how far the ledger is: so long may a list lack what others show already.
+const tickInterval = 40 * time.Millisecond
 
 // farBehind is how many events the relay may have pending before the projector no longer waits for them.
 const farBehind = 1_000
@@ -193,7 +283,7 @@ const farBehind = 1_000
 // comes in larger transactions.
 func (n *node) apply(ctx context.Context, deliveries []eventstore.Delivery) error {
 	var err error
-	if n.relay.Status().Pending > farBehind {
+	if n.relay != nil && n.relay.Status().Pending > farBehind {
 		err = n.projector.CatchUp(ctx)
 	}
 	if err == nil {
@@ -206,7 +296,7 @@ func (n *node) apply(ctx context.Context, deliveries []eventstore.Delivery) erro
 }
 
 // openWeb makes the server of both sides.
-func (n *node) openWeb() {
+func (n *node) openWeb(c nodeConfig) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.web = web.New(web.Config{
@@ -215,17 +305,65 @@ func (n *node) openWeb() {
 			"What each command does in each state stands at /transitions, and what each error means at /problems.",
 		Logger:    n.log,
 		Metrics:   metrics,
-		CursorKey: n.keys.Digest(),
+		CursorKey: n.cursorKey(),
+		Rate:      c.Rate,
+		Hosts:     c.Hosts,
+		Tokens:    c.Tokens,
+		Allowed:   []web.Allowed{commands.Allowed(), readapi.Allowed(), feedAllowed},
 		Errors:    []func(error) *web.Error{commands.WebError},
 		Codes:     append(commands.Codes(), readapi.Codes()...),
 	})
-	commands.Register(n.web, n.handler, n.rules)
-	readapi.Register(n.web, readapi.Config{
-		Views: n.views, Ledger: n.ledger, Key: n.keys.Key, Lag: n.projector.Lag, Logger: n.log,
-	})
-	n.web.AddCheck("ledger", n.ledgerReady)
-	n.web.AddCheck("projector", n.projectorReady)
+	if n.has(roleCommands) {
+		commands.Register(n.web, n.handler, n.rules)
+	}
+	if n.ledger != nil {
+		n.serveFeed()
+		n.web.AddCheck("ledger", n.ledgerReady)
+	}
+	if n.has(roleReadAPI) {
+		config := readapi.Config{Views: n.views, Ledger: n.reader, Logger: n.log}
+		if n.keys != nil {
+			config.Key = n.keys.Key
+		}
+		if n.projector != nil {
+			config.Lag, config.Projector = n.projector.Lag, n.projector
+		}
+		readapi.Register(n.web, config)
+	}
+	if n.projector != nil {
+		n.web.AddCheck("projector", n.projectorReady)
+	}
 	n.measure(metrics)
+}
+
+// cursorKey is what seals the cursors of lists: the same for all processes that have the same keys.
+func (n *node) cursorKey() []byte {
+	if n.keys == nil {
+		return nil
+	}
+	return n.keys.Digest()
+}
+
+// feedAllowed are the routes under which other processes read the ledger.
+var feedAllowed = web.Allowed{"GET " + feedPath + "/*": web.RolePeer}
+
+const feedPath = "/v1/feed"
+
+// serveFeed lets other processes read the ledger.
+func (n *node) serveFeed() {
+	handler := feed.NewHandler(feed.HandlerConfig{
+		Ledger: n.ledger,
+		Linger: func(ctx context.Context) (context.Context, error) { return web.Linger(ctx, 0) },
+		Fail: func(w http.ResponseWriter, r *http.Request, status int, detail string) {
+			code := "invalid_parameter"
+			if status >= http.StatusInternalServerError {
+				code = "unavailable"
+			}
+			n.web.WriteProblem(w, r, &web.Error{Status: status, Code: code, Detail: detail})
+		},
+		Logger: n.log,
+	})
+	n.web.Router().Method(http.MethodGet, feedPath+"/*", http.StripPrefix(feedPath, handler))
 }
 
 // stopTimeout bounds each part of stopping.
@@ -238,7 +376,7 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 	followers, giveUp := context.WithCancelCause(context.WithoutCancel(ctx))
 	n.giveUp = giveUp
 	var behind sync.WaitGroup
-	for _, follow := range []func(context.Context) error{n.rules.Run, n.relay.Run, n.project} {
+	for _, follow := range n.followers() {
 		behind.Go(func() { giveUp(follow(followers)) })
 	}
 	var failed error
@@ -256,6 +394,30 @@ func (n *node) run(ctx context.Context, listener net.Listener) error {
 		failed = errors.Join(failed, cause)
 	}
 	return failed
+}
+
+// followers are what runs behind what takes requests.
+func (n *node) followers() []func(context.Context) error {
+	var all []func(context.Context) error
+	if n.rules != nil {
+		all = append(all, n.rules.Run)
+	}
+	if n.relay != nil {
+		all = append(all, n.relay.Run)
+	}
+	switch {
+	case n.projector != nil:
+		all = append(all, n.project)
+	case n.views != nil:
+		all = append(all, n.views.Poll) // another process writes the rows
+	}
+	if n.tokens != nil {
+		all = append(all, func(ctx context.Context) error {
+			n.tokens.Watch(ctx, n.log)
+			return ctx.Err()
+		})
+	}
+	return all
 }
 
 // serve answers HTTP until ctx or followers are done.

@@ -11,11 +11,26 @@ import (
 
 // serveCommand runs the server until it is interrupted.
 type serveCommand struct {
-	Listen string `default:"127.0.0.1:8080" env:"ORDERLEDGER_LISTEN" placeholder:"ADDR" help:"Loopback address to serve HTTP on (${env}; default: ${default}; port 0: any)."`
+	Listen string   `default:"127.0.0.1:8080" env:"ORDERLEDGER_LISTEN" placeholder:"ADDR" help:"Address to serve HTTP on, a loopback one unless there are tokens (${env}; default: ${default}; port 0: any)."`
+	Host   []string `env:"ORDERLEDGER_HOST" placeholder:"NAME" help:"Names that the server answers for beside those of this machine (${env})."`
+	Tokens string   `env:"ORDERLEDGER_TOKENS" type:"path" placeholder:"FILE" help:"Who may use the server: see 'orderledger token'. It is read again when it changes (${env}; default: everybody on this machine)."`
+	Roles  []string `env:"ORDERLEDGER_ROLES" placeholder:"ROLE" help:"What this process does: commands, relay, projector, readapi (${env}; default: all)."`
+	Bus    string   `env:"ORDERLEDGER_BUS" placeholder:"URL" help:"The bus: inprocess: or servicebus://[NAME:KEY@]HOST/?topic=…&subscription=…&commands=… (${env}; default: inprocess:)."`
+	Region string   `default:"local" env:"ORDERLEDGER_REGION" placeholder:"NAME" help:"Region of this process, and name of its subscription to the bus (${env}; default: ${default})."`
 }
 
 func (s serveCommand) Run(ctx context.Context, e *environment) error {
-	n, err := openNode(ctx, nodeConfig{globals: e.globals, Log: e.logger()})
+	config := nodeConfig{globals: e.globals, Log: e.logger(), Hosts: s.Host, Region: s.Region, Roles: s.Roles}
+	var err error
+	if config.Bus, err = parseBus(s.Bus, s.Region); err != nil {
+		return err
+	}
+	if s.Tokens != "" {
+		if config.Tokens, err = web.OpenTokens(s.Tokens); err != nil {
+			return &exitError{exitUsage, err}
+		}
+	}
+	n, err := openNode(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -23,19 +38,29 @@ func (s serveCommand) Run(ctx context.Context, e *environment) error {
 	if err != nil {
 		return errors.Join(err, n.close())
 	}
-	e.note("orderledger serves http://%s/ from %s. It answers this machine only: there is no authentication yet.", listener.Addr(), e.Data)
+	e.note("orderledger serves http://%s/ from %s.%s", listener.Addr(), e.Data, s.whoMayCome())
 	return errors.Join(n.run(ctx, listener), n.close())
+}
+
+func (s serveCommand) whoMayCome() string {
+	if s.Tokens == "" {
+		return " It answers this machine only: no tokens are given."
+	}
+	return ""
 }
 
 // listen opens a port and tells the tools of this data directory about it.
 func (n *node) listen(address string) (net.Listener, error) {
-	listener, err := web.Listen(address)
+	listener, err := web.Listen(address, n.tokens != nil)
 	var taken *net.OpError
 	switch {
 	case errors.As(err, &taken):
 		return nil, &exitError{exitUnavailable, err}
 	case err != nil:
 		return nil, &exitError{exitUsage, err}
+	}
+	if n.ledger == nil {
+		return listener, nil
 	}
 	if err := n.ledger.Announce("http://" + listener.Addr().String()); err != nil {
 		return nil, errors.Join(fmt.Errorf("announcing the server: %w", err), listener.Close())

@@ -118,14 +118,15 @@ func follow(t *testing.T, s *server, path, after string) *follower {
 // until waits for the last one and returns all that have come.
 func (f *follower) until(t *testing.T, last func(followed) bool) []followed {
 	t.Helper()
-	var list []followed
-	if !poll(func() bool {
+	found := poll(func() bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		list = slices.Clone(f.came)
-		return slices.ContainsFunc(list, last)
-	}) {
-		t.Fatalf("the last one did not come: %v", list)
+		return slices.ContainsFunc(f.came, last)
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !found {
+		t.Fatalf("the last one did not come: %v", f.came)
 	}
-	return list
+	return slices.Clone(f.came)
 }

@@ -28,14 +28,21 @@ var allowed = map[string][]string{
 	"projections":         {"domain", "eventstore"},
 	"projections/history": {"domain", "eventstore"},
 
-	"eventstore/relay":          {"eventstore", "internal/message"},
-	"eventstore/feed":           {"eventstore"},
-	"eventstore/pebblestore":    {"eventstore"},
-	"eventstore/eventstoretest": {"eventstore"},
-	"eventstore":                {},
-	"domain":                    {},
-	"domain/domaintest":         {"domain"},
+	"eventstore/relay":              {"eventstore", "internal/message"},
+	"eventstore/feed":               {"eventstore"},
+	"eventstore/pebblestore":        {"eventstore"},
+	"eventstore/pebblestore/faults": {},
+	"eventstore/eventstoretest":     {"eventstore"},
+	"eventstore":                    {},
 
+	"eventstore/relay/servicebus":                              {},
+	"eventstore/relay/servicebus/servicebustest":               {"eventstore/relay/servicebus/servicebustest/internal/amqp"},
+	"eventstore/relay/servicebus/servicebustest/internal/amqp": {},
+
+	"domain":            {},
+	"domain/domaintest": {"domain"},
+
+	"internal/bench":    {},
 	"internal/web":      {},
 	"internal/message":  {"eventstore"},
 	"internal/keyring":  {},

@@ -33,15 +33,15 @@ func HTTPServer(s *Server) *http.Server {
 	return server
 }
 
-// Listen opens a TCP port on an address such as "127.0.0.1:8080" or "localhost:0". It refuses one that is not
-// loopback: there is no authentication, so whoever can connect can do everything.
-func Listen(addr string) (net.Listener, error) {
+// Listen opens a TCP port on an address such as "127.0.0.1:8080" or "localhost:0". Without authentication it refuses one
+// that is not loopback, because whoever can connect can do everything.
+func Listen(addr string, authenticated bool) (net.Listener, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listening on %q: %w", addr, err)
 	}
-	if !tcp.IP.IsLoopback() {
-		return nil, fmt.Errorf("listening on %q: only a loopback address such as 127.0.0.1:8080 is served as long as there is no authentication", addr)
+	if !authenticated && !tcp.IP.IsLoopback() {
+		return nil, fmt.Errorf("listening on %q: without tokens only a loopback address such as 127.0.0.1:8080 is served", addr)
 	}
 	l, err := net.ListenTCP("tcp", tcp)
 	if err != nil {

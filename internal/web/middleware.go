@@ -191,7 +191,13 @@ func (s *Server) readScope(next http.Handler) http.Handler {
 			s.WriteProblem(w, r, refused)
 			return
 		}
-		requestFrom(r.Context()).unit = unit
+		q := requestFrom(r.Context())
+		if !q.principal.mayActFor(unit) {
+			s.WriteProblem(w, r, &Error{Status: http.StatusForbidden, Code: "foreign_business_unit",
+				Detail: "The token may not act for this business unit. The header Business-Unit names another one."})
+			return
+		}
+		q.unit = unit
 		next.ServeHTTP(w, r)
 	})
 }

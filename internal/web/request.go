@@ -41,6 +41,8 @@ type Principal struct {
 	Kind    string // user, service or local
 	// BusinessUnits are those that the principal may act for; nil: all.
 	BusinessUnits []string
+	// Roles are what the principal may do; nil: everything.
+	Roles []Role
 }
 
 // local is everybody as long as there is no authentication and the server listens on loopback only.

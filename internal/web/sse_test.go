@@ -20,7 +20,7 @@ import (
 // serve runs the server as it runs outside of tests, on a port of its own.
 func serve(t *testing.T, s *web.Server) (*http.Server, string) {
 	t.Helper()
-	l, err := web.Listen("127.0.0.1:0")
+	l, err := web.Listen("127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func (*failing) Write([]byte) (int, error) { return 0, net.ErrClosed }
 
 func TestListen(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "localhost:0", "127.3.2.1:0", "[::ffff:127.0.0.1]:0"} {
-		l, err := web.Listen(addr)
+		l, err := web.Listen(addr, false)
 		if err != nil {
 			t.Errorf("%s: %v", addr, err)
 			continue
@@ -241,7 +241,7 @@ func TestListen(t *testing.T) {
 		_ = l.Close()
 	}
 	for _, addr := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "8.8.8.8:80"} {
-		l, err := web.Listen(addr)
+		l, err := web.Listen(addr, false)
 		if err == nil {
 			_ = l.Close()
 			t.Errorf("%s is listened on", addr)
@@ -250,17 +250,17 @@ func TestListen(t *testing.T) {
 		}
 	}
 	for _, addr := range []string{"", "127.0.0.1", "127.0.0.1:port", "127.0.0.1:99999"} {
-		if l, err := web.Listen(addr); err == nil {
+		if l, err := web.Listen(addr, false); err == nil {
 			_ = l.Close()
 			t.Errorf("%q is listened on", addr)
 		}
 	}
-	l, err := web.Listen("127.0.0.1:0")
+	l, err := web.Listen("127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closing(t, l)
-	if _, err := web.Listen(l.Addr().String()); err == nil {
+	if _, err := web.Listen(l.Addr().String(), false); err == nil {
 		t.Error("a port twice")
 	}
 }

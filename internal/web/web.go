@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 
@@ -37,6 +38,11 @@ type Config struct {
 	Rate        int      // requests per second of one client; 0: 20,000; negative: no limit
 	Hosts       []string // names that the header Host may have beside loopback ones; in lower case, without port
 
+	// Tokens are who may use the server; nil: everybody who reaches it, which must be this machine only.
+	Tokens *Tokens
+	// Allowed are the roles that the routes of other packages need.
+	Allowed []Allowed
+
 	// Errors make an [*Error] of errors of other packages, or nil of those that they do not know. The first answer
 	// counts.
 	Errors []func(error) *Error
@@ -56,6 +62,7 @@ type Server struct {
 	api     huma.API
 	metrics metrics
 	flying  chan struct{}
+	allowed Allowed
 
 	mu       sync.Mutex // protects the fields below
 	checks   map[string]func(context.Context) error
@@ -75,8 +82,12 @@ func New(cfg Config) *Server {
 		flying:  make(chan struct{}, cfg.MaxInFlight),
 		checks:  make(map[string]func(context.Context) error),
 		long:    make(map[*request]context.CancelFunc),
+		allowed: ownRoutes(),
 	}
-	s.router.Use(s.observe, s.recoverPanics, s.guard, s.limitRate(), s.limitFlying, middleware.GetHead)
+	for _, allowed := range cfg.Allowed {
+		maps.Copy(s.allowed, allowed)
+	}
+	s.router.Use(s.observe, s.recoverPanics, s.guard, s.limitRate(), s.limitFlying, s.authenticate, middleware.GetHead)
 	s.router.NotFound(func(w http.ResponseWriter, r *http.Request) { s.WriteProblem(w, r, notFound()) })
 	s.router.MethodNotAllowed(s.methodNotAllowed)
 	s.router.Group(func(r chi.Router) {
@@ -127,6 +138,24 @@ func (s *Server) API() huma.API { return s.api }
 
 // Router is where pages and other routes outside the OpenAPI document are registered.
 func (s *Server) Router() chi.Router { return s.router }
+
+// Routes lists all routes, each with its method and pattern such as "GET /v1/orders/{id}".
+func (s *Server) Routes() []string {
+	var routes []string
+	_ = chi.Walk(s.router, func(method, pattern string, _ http.Handler, _ ...func(http.Handler) http.Handler) error { // it returns what this does
+		routes = append(routes, method+" "+pattern)
+		return nil
+	})
+	return routes
+}
+
+// find returns the route of a request; empty if there is none.
+func (s *Server) find(method, path string) string {
+	if pattern := s.router.Find(chi.NewRouteContext(), method, path); pattern != "" {
+		return method + " " + pattern
+	}
+	return ""
+}
 
 // Scoped is where pages are registered that are about one business unit, see [BusinessUnit].
 func (s *Server) Scoped() chi.Router { return s.scoped }
