@@ -140,6 +140,15 @@ func TestOpening(t *testing.T) {
 	}
 }
 
+// TestUnbegunSession ends a session, and detaches a link of one, that was never begun, as clients do that have given up
+// before their begin was written. Service Bus overlooks it.
+func TestUnbegunSession(t *testing.T) {
+	p := connect(t, newBroker(t), amqp.Config{})
+	p.write(frameOf(t, 1, detach, nil, uint32(0), true))
+	p.write(frameOf(t, 1, end, nil))
+	p.attachSender(0, "q")
+}
+
 // Each violation ends what it has violated, with a condition, and nothing beyond.
 func TestViolations(t *testing.T) {
 	no := (any)(nil)
@@ -164,7 +173,7 @@ func TestViolations(t *testing.T) {
 		{"a second begin", func(p *peer) { p.say(begin, no, uint32(0), uint32(1), uint32(1)) }, closing, amqp.FramingError},
 		{"a begin in answer", func(p *peer) { p.write(frameOf(p.t, 1, begin, nil, uint16(0), uint32(0), uint32(1), uint32(1))) }, closing, amqp.FramingError},
 		{"a channel that is too high", func(p *peer) { p.write(frameOf(p.t, 4096, begin, nil, no, uint32(0), uint32(1), uint32(1))) }, closing, amqp.FramingError},
-		{"a channel without session", func(p *peer) { p.write(frameOf(p.t, 1, end, nil)) }, closing, amqp.FramingError},
+		{"a channel without session", func(p *peer) { p.write(frameOf(p.t, 1, flow, nil, no, uint32(1), uint32(0), uint32(1))) }, closing, amqp.FramingError},
 		{"an attach without name", func(p *peer) { p.say(attach, no, uint32(0), true) }, closing, amqp.DecodeError},
 		{"an attach with a number for a name", func(p *peer) { p.say(attach, uint32(0), uint32(0), true) }, closing, amqp.DecodeError},
 		{"an attach from a target", func(p *peer) { p.say(attach, "l", uint32(0), true, no, no, target) }, closing, amqp.DecodeError},
