@@ -3,6 +3,8 @@ package pebblestore
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/google/uuid"
 
@@ -20,9 +22,39 @@ type request struct {
 	internal bool
 	expected eventstore.Expected
 	hint     hint // of the stream
-	frames   []frame
-	bytes    int
+	frames   []frame // in memory
+	memory   []byte
 	answer   chan answer // holds one
+}
+
+// requests are used again, because what they are made of is most of what an append allocates.
+var requests = sync.Pool{New: func() any { return &request{answer: make(chan answer, 1)} }}
+
+// maxReused bounds the memory of a request that is used again.
+const maxReused = 16 << 10
+
+func newRequest(stream string, expected eventstore.Expected, events []eventstore.Event) *request {
+	r := requests.Get().(*request)
+	r.stream, r.internal, r.expected, r.hint = stream, eventstore.Internal(stream), expected, hint{}
+	size := 0
+	for i := range events {
+		size += frameSize(stream, &events[i])
+	}
+	r.memory = slices.Grow(r.memory[:0], size)
+	r.frames = slices.Grow(r.frames[:0], len(events))
+	for i := range events {
+		begin := len(r.memory)
+		r.memory = appendFrame(r.memory, stream, &events[i], len(events)-1-i)
+		r.frames = append(r.frames, r.memory[begin:])
+	}
+	return r
+}
+
+// done gives a request back that was answered.
+func (r *request) done() {
+	if cap(r.memory) <= maxReused {
+		requests.Put(r)
+	}
 }
 
 // id is that of an event of the append.
@@ -48,14 +80,7 @@ func (s *Store) Append(ctx context.Context, stream string, expected eventstore.E
 	if s.readOnly != nil {
 		return none, s.readOnly
 	}
-	r := &request{
-		stream: stream, internal: eventstore.Internal(stream), expected: expected,
-		frames: make([]frame, len(events)), answer: make(chan answer, 1),
-	}
-	for i := range events {
-		r.frames[i] = newFrame(stream, &events[i], len(events)-1-i)
-		r.bytes += len(r.frames[i])
-	}
+	r := newRequest(stream, expected, events)
 	if !s.index.isNew(stream) {
 		// The committer, which is one for all, then need not look. It says itself what is wrong with the index.
 		_ = s.read(func() (err error) { r.hint, err = s.index.lookUp(stream); return err })
@@ -65,6 +90,7 @@ func (s *Store) Append(ctx context.Context, stream string, expected eventstore.E
 	}
 	select {
 	case a := <-r.answer:
+		r.done()
 		return a.appended, a.err
 	case <-ctx.Done():
 		return none, fmt.Errorf("append to %q: the outcome is unknown: %w", stream, ctx.Err())
@@ -142,7 +168,7 @@ func (c *committer) makeRoom(group []*request) error {
 	err := s.read(func() error { return s.index.turn(c.next.last, place) })
 	size := 0
 	for _, r := range group {
-		size += r.bytes
+		size += len(r.memory)
 	}
 	if err == nil && s.segments.full(size) {
 		err = s.beginSegment(place, s.identity.Incarnation)
@@ -158,14 +184,14 @@ func (c *committer) makeRoom(group []*request) error {
 // drain takes what is queued behind the first request, without waiting for more.
 func (c *committer) drain(first *request) []*request {
 	group := []*request{first}
-	for size := first.bytes; size < maxGroupBytes && len(group) < maxQueue; {
+	for size := len(first.memory); size < maxGroupBytes && len(group) < maxQueue; {
 		select {
 		case r, ok := <-c.store.queue:
 			if !ok {
 				return group
 			}
 			group = append(group, r)
-			size += r.bytes
+			size += len(r.memory)
 		default:
 			return group
 		}

@@ -77,14 +77,20 @@ func (f frame) event() (eventstore.Recorded, error) {
 	return e, nil
 }
 
-// newFrame lays out an event, with room for what is known only at commit.
-func newFrame(stream string, e *eventstore.Event, left int) frame {
-	r := eventstore.Recorded{Event: *e, Stream: stream}
-	f := make(frame, recordAt, recordAt+eventstore.RecordSize(&r))
-	binary.BigEndian.PutUint32(f[leftAt:], uint32(left))
-	f = eventstore.AppendRecord(f, &r)
+// frameSize is how long an event's frame is.
+func frameSize(stream string, e *eventstore.Event) int {
+	return recordAt + eventstore.RecordSize(&eventstore.Recorded{Event: *e, Stream: stream})
+}
+
+// appendFrame lays out an event behind b, with room for what is known only at commit.
+func appendFrame(b []byte, stream string, e *eventstore.Event, left int) []byte {
+	begin := len(b)
+	b = append(b, make([]byte, recordAt)...)
+	b = eventstore.AppendRecord(b, &eventstore.Recorded{Event: *e, Stream: stream})
+	f := b[begin:]
 	binary.BigEndian.PutUint32(f, uint32(len(f)-positionAt))
-	return f
+	binary.BigEndian.PutUint32(f[leftAt:], uint32(left))
+	return b
 }
 
 // A seal is what is known of an event only at commit.

@@ -38,7 +38,7 @@ func TestFrameComesBackAsItWasSealed(t *testing.T) {
 		left := rapid.IntRange(0, eventstore.MaxEvents).Draw(t, "left")
 		before := eventstore.Hash(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "chain"))
 
-		f := newFrame(stream, &e, left)
+		f := frame(appendFrame(nil, stream, &e, left))
 		if id := (&request{stream: stream, frames: []frame{f}}).id(0); id != e.ID {
 			t.Fatalf("the id is %s, want %s", id, e.ID)
 		}
@@ -107,7 +107,7 @@ func TestCutFrameKnowsTheEnd(t *testing.T) {
 	if err := eventstore.Validate(stream, eventstore.Any, []eventstore.Event{e}); err != nil {
 		t.Fatal(err)
 	}
-	f := newFrame(stream, &e, 0)
+	f := frame(appendFrame(nil, stream, &e, 0))
 	f.seal(seal{position: 1}, eventstore.Hash{})
 	if _, _, err := cutFrame(f); err != nil {
 		t.Errorf("the largest event: %v", err)
@@ -117,7 +117,7 @@ func TestCutFrameKnowsTheEnd(t *testing.T) {
 // FuzzCutFrame cuts anything, also with the right length and checksum, and reads what it gets.
 func FuzzCutFrame(f *testing.F) {
 	e := newEvents(1)[0]
-	whole := newFrame("order-1", &e, 3)
+	whole := frame(appendFrame(nil, "order-1", &e, 3))
 	whole.seal(seal{position: 1, chained: true}, eventstore.Hash{})
 	f.Add([]byte(whole), false)
 	f.Add([]byte(whole), true)

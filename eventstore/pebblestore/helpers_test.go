@@ -61,7 +61,7 @@ func newEvents(n int) []eventstore.Event {
 // sized makes an event that takes so many bytes in a segment.
 func sized(stream string, size int) eventstore.Event {
 	e := newEvents(1)[0]
-	e.Data = make([]byte, size-len(newFrame(stream, &eventstore.Event{Type: e.Type}, 0)))
+	e.Data = make([]byte, size-len(frame(appendFrame(nil, stream, &eventstore.Event{Type: e.Type}, 0))))
 	return e
 }
 
@@ -224,7 +224,7 @@ func (l *layout) write() {
 				continue
 			}
 			e.at = addressOf(h.number, int64(len(b)))
-			f := newFrame(e.Stream, &e.Event, e.left)
+			f := frame(appendFrame(nil, e.Stream, &e.Event, e.left))
 			s := seal{position: e.Position, revision: e.Revision, time: e.Time.UnixNano(), durable: e.at}
 			if e.before != nil {
 				s.previous = e.before.at

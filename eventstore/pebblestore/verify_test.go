@@ -305,7 +305,7 @@ func TestReadersTellWhatIsCorrupt(t *testing.T) {
 	}
 	mustClose(t, s)
 	l := layOpen(t, cfg.FS, "data")
-	l.event(3).raw = make([]byte, len(newFrame("order-1", &l.event(3).Event, 0)))
+	l.event(3).raw = make([]byte, len(frame(appendFrame(nil, "order-1", &l.event(3).Event, 0))))
 	l.write()
 	changeIndex(t, cfg.FS, "data", func(b *pebble.Batch) error {
 		to := func(e *event) []byte { return encodeTail(tail{0, e.at}) }
