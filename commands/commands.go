@@ -13,7 +13,7 @@
 //
 // Deciding is a synchronous [Step]: the events of a stream in, an append or the first answer out, without goroutine,
 // clock or store of its own. [Handler.Handle] drives it over a ledger: load, decide, append, and again where somebody
-// else was faster. [Register] puts it behind HTTP.
+// else was faster. [Register] puts it behind HTTP, and a [Queue] before that takes commands from a bus.
 //
 // A [Handler] is safe for concurrent use.
 package commands

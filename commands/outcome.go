@@ -83,7 +83,7 @@ func (h *Handler) recordedOutcomes(ctx context.Context, command uuid.UUID) ([]re
 	return all, expected, nil
 }
 
-// record stores an outcome. It returns a [*eventstore.Conflict] if the stream is not as expected.
+// record stores an outcome. It fails if the stream of outcomes is not as expected.
 func (h *Handler) record(ctx context.Context, q queued, digest domain.Digest, expected eventstore.Expected, o Outcome) error {
 	o.Answer = nil
 	data, err := json.Marshal(o)

@@ -63,6 +63,8 @@ const (
 	maxInternal = 8   // attempts at a command with which the server itself fails
 	maxReplies  = 6   // attempts to send a reply
 
+	replyTimeout = 15 * time.Second // for all of them
+
 	firstPause   = 50 * time.Millisecond
 	longestPause = 10 * time.Second
 )
@@ -117,6 +119,9 @@ func (q *Queue) take(ctx context.Context, m *watermill.Message) {
 		o, err := q.carryOut(own, c)
 		if err == nil {
 			q.reply(own, m, c, o)
+			if own.Err() != nil {
+				return // it comes again, and is replied to then
+			}
 			q.answered.Add(1)
 			q.log.LogAttrs(ctx, slog.LevelDebug, "command answered", slog.String("message_id", m.UUID),
 				slog.Any("order_id", c.order), slog.String("state", o.State), slog.String("code", o.Code))

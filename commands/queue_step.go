@@ -12,7 +12,6 @@ import (
 	watermill "github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/orderledger/orderledger/domain"
-	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/internal/message"
 	"github.com/orderledger/orderledger/internal/web"
 )
@@ -21,28 +20,22 @@ import (
 // again. A command that comes again gets the outcome that it got before.
 func (q *Queue) carryOut(ctx context.Context, c queued) (Outcome, error) {
 	digest := c.digest(q.handler.keys.Digest())
-	for {
-		all, expected, err := q.handler.recordedOutcomes(ctx, c.command)
-		if err != nil {
-			return Outcome{}, err
-		}
-		o, err := q.decide(ctx, c, digest, all)
-		if err != nil {
-			return Outcome{}, err
-		}
-		known := slices.ContainsFunc(all, func(r recordedOutcome) bool {
-			return r.State == o.State && (o.State == stateDone || r.meta.Digest == digest)
-		})
-		if known {
-			return o, nil
-		}
-		switch err := q.handler.record(ctx, c, digest, expected, o); {
-		case err == nil:
-			return o, nil
-		case !eventstore.IsConflict(err): // else the message came twice at once
-			return Outcome{}, err
-		}
+	all, expected, err := q.handler.recordedOutcomes(ctx, c.command)
+	if err != nil {
+		return Outcome{}, err
 	}
+	o, err := q.decide(ctx, c, digest, all)
+	if err != nil {
+		return Outcome{}, err
+	}
+	known := slices.ContainsFunc(all, func(r recordedOutcome) bool {
+		return r.State == o.State && (o.State == stateDone || r.meta.Digest == digest)
+	})
+	if known {
+		return o, nil
+	}
+	// A conflict says that the message came twice at once.
+	return o, q.handler.record(ctx, c, digest, expected, o)
 }
 
 // decide returns the outcome of a command for which others may have been recorded.
@@ -166,6 +159,8 @@ func (q *Queue) reply(ctx context.Context, m *watermill.Message, c queued, o Out
 	if to == "" || q.cfg.Replies == nil || to == q.cfg.Topic {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, replyTimeout)
+	defer cancel()
 	answer, err := q.replyTo(m, c, o)
 	for failures := 0; err == nil; failures++ {
 		answer.SetContext(ctx)

@@ -138,15 +138,18 @@ func (s *Step) Decide(policy domain.Policy, sealed domain.Sealed, now time.Time)
 		action.Personal = sealed
 		c.Do = action
 	}
-	events, err := domain.Decide(s.order, c, policy, now)
+	events, after, err := domain.DecideChecked(s.order, c, policy, now)
 	if err != nil {
 		return Append{}, err
 	}
-	return s.encode(events, now)
+	return s.encode(events, after, now)
 }
 
-// encode makes an append of events.
-func (s *Step) encode(events []domain.Event, now time.Time) (Append, error) {
+// roomForEvents is as much as the events of most commands take, in bytes.
+const roomForEvents = 2 << 10
+
+// encode makes an append of events, after which the order is as given.
+func (s *Step) encode(events []domain.Event, after domain.Order, now time.Time) (Append, error) {
 	c := s.command
 	meta := domain.Meta{
 		Command: c.ID, Digest: s.digest, Actor: c.Actor, BusinessUnit: c.BusinessUnit, Cause: c.Cause,
@@ -161,24 +164,22 @@ func (s *Step) encode(events []domain.Event, now time.Time) (Append, error) {
 	}
 	a := Append{
 		Stream: domain.Stream(c.Order), Expected: eventstore.NoStream, Events: make([]eventstore.Event, 0, len(events)),
-		result: Result{Order: s.order, Events: make([]string, 0, len(events))},
+		result: Result{Order: after, Revision: after.Revision(), Mark: s.mark(0, after.Revision()), Events: make([]string, 0, len(events))},
 	}
 	if s.order.Exists() {
 		a.Expected = eventstore.At(s.order.Revision())
 	}
+	data := make([]byte, 0, roomForEvents)
 	for i, e := range events {
-		data, err := domain.EncodeEvent(e)
-		if err != nil {
+		begin := len(data)
+		if data, err = domain.AppendEvent(data, e); err != nil {
 			return Append{}, err
 		}
 		a.Events = append(a.Events, eventstore.Event{
-			ID: domain.EventID(c.ID, s.ledger.ID, i), Type: e.Type(), Metadata: metadata, Data: data,
+			ID: domain.EventID(c.ID, s.ledger.ID, i), Type: e.Type(), Metadata: metadata, Data: data[begin:len(data):len(data)],
 		})
-		a.result.Order = domain.Evolve(a.result.Order, e)
 		a.result.Events = append(a.result.Events, e.Type())
 	}
-	a.result.Revision = a.result.Order.Revision()
-	a.result.Mark = s.mark(0, a.result.Revision)
 	return a, nil
 }
 

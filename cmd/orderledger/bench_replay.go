@@ -43,6 +43,7 @@ func (b *benchmark) measureReplay(ctx context.Context) (bench.Section, error) {
 		}
 	}
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var folder domain.Folder
 	var subject, limit []bench.Run
 	passes := func(do func() error) (bench.Run, error) {
 		var watch bench.Stopwatch
@@ -75,7 +76,7 @@ func (b *benchmark) measureReplay(ctx context.Context) (bench.Section, error) {
 			b.step("round %d of %d", len(subject)+1, b.rounds)
 			r, err := passes(func() error {
 				for _, history := range histories {
-					if _, err := foldHistory(history); err != nil {
+					if _, err := foldHistory(&folder, history); err != nil {
 						return err
 					}
 				}
@@ -97,8 +98,8 @@ func (b *benchmark) measureReplay(ctx context.Context) (bench.Section, error) {
 }
 
 // foldHistory returns the order that stored events add up to.
-func foldHistory(history []eventstore.Event) (domain.Order, error) {
-	var f domain.Folder
+func foldHistory(f *domain.Folder, history []eventstore.Event) (domain.Order, error) {
+	f.Reset()
 	for i := range history {
 		if err := f.Add(history[i].Type, history[i].Data); err != nil {
 			return domain.Order{}, err
@@ -109,8 +110,9 @@ func foldHistory(history []eventstore.Event) (domain.Order, error) {
 
 // checkFold compares orders with those folded from what encoding/json reads.
 func checkFold(histories [][]eventstore.Event, types map[string]reflect.Type) error {
+	var folder domain.Folder
 	for _, history := range histories {
-		is, err := foldHistory(history)
+		is, err := foldHistory(&folder, history)
 		if err != nil {
 			return err
 		}

@@ -82,11 +82,23 @@ func (b *busAddress) publisher() (watermill.Publisher, error) {
 // perLane is how many messages of a lane may be on their way into one transaction of the read models.
 const perLane = 32
 
+// strangers is how many sessions that are no lanes may be received from beside them. They bring only what cannot be read,
+// for which no lane shall wait.
+const strangers = 8
+
 // subscriber receives what the relay has sent, lane by lane.
 func (b *busAddress) subscriber(lanes int, log *slog.Logger) (watermill.Subscriber, error) {
 	return servicebus.NewSubscriber(servicebus.SubscriberConfig{
-		Connection: b.connection, Subscription: b.subscription, Sessions: lanes, MaxInFlight: perLane, Log: log,
+		Connection: b.connection, Subscription: b.subscription, Sessions: lanes + strangers, MaxInFlight: perLane, Log: log,
 	})
+}
+
+// takesCommands reports whether commands come over the bus.
+func (b *busAddress) takesCommands() bool { return b != nil && b.commands != "" }
+
+// queueSubscriber receives commands, one of each session at a time.
+func (b *busAddress) queueSubscriber(lanes int, log *slog.Logger) (watermill.Subscriber, error) {
+	return servicebus.NewSubscriber(servicebus.SubscriberConfig{Connection: b.connection, Sessions: lanes, Log: log})
 }
 
 // reject puts a message that cannot be read into the dead-letter queue.

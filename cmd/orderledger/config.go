@@ -22,6 +22,7 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Run the server: commands, relay, projector and queries in one process."`
 	Demo    demoCommand    `cmd:"" help:"Run a server that plays the orders of an optics maker, faster than life."`
 	Order   orderCommand   `cmd:"" help:"Submit, show, follow and change orders."`
+	Command commandCommand `cmd:"" help:"Ask what has become of a command that was sent over the bus."`
 	Import  importCommand  `cmd:"" help:"Take in orders from CSV, TSV or JSON lines."`
 	Rules   rulesCommand   `cmd:"" help:"Show or activate the rules that judge and route orders."`
 	Rebuild rebuildCommand `cmd:"" help:"Build the read models anew from the ledger. The server must be stopped."`

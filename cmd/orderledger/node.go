@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	watermill "github.com/ThreeDotsLabs/watermill/message"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -62,8 +63,10 @@ type node struct {
 	handler   *commands.Handler
 	views     *projections.Views
 	projector *projections.Projector
+	publisher watermill.Publisher // to a bus outside the process
 	relay     *relay.Relay
 	consumer  *relay.Consumer
+	queue     *commands.Queue
 	web       *web.Server
 	giveUp    context.CancelCauseFunc // ends a run for a reason
 
@@ -92,6 +95,12 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	if err = n.openKeys(ctx, filepath.Join(data, "keys")); err != nil {
 		return nil, err
 	}
+	if c.Bus != nil && n.ledger != nil {
+		if n.publisher, err = c.Bus.publisher(); err != nil {
+			return nil, fmt.Errorf("opening the bus: %w", err)
+		}
+		n.opened(n.publisher.Close)
+	}
 	if n.has(roleCommands) {
 		if err = n.openHandler(ctx, c); err != nil {
 			return nil, err
@@ -106,7 +115,7 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 		return nil, err
 	}
 	n.openWeb(c)
-	return n, nil
+	return n, n.openQueue(ctx, c)
 }
 
 func (n *node) has(role string) bool { return slices.Contains(n.roles, role) }
@@ -116,9 +125,13 @@ func (n *node) openHandler(ctx context.Context, c nodeConfig) (err error) {
 	if n.rules, err = rules.NewActive(ctx, n.ledger, rules.Config{Default: c.Rules, Now: c.Now, Log: c.Log}); err != nil {
 		return fmt.Errorf("reading the rules: %w", err)
 	}
-	n.handler, err = commands.NewHandler(ctx, commands.Config{
+	config := commands.Config{
 		Ledger: n.ledger, Keys: n.keys, Policy: n.rules.Policy, Now: c.Now, Random: c.Random, Logger: c.Log,
-	})
+	}
+	if c.Bus.takesCommands() {
+		config.Enqueue = func(m *watermill.Message) error { return n.publisher.Publish(c.Bus.commands, m) }
+	}
+	n.handler, err = commands.NewHandler(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -250,10 +263,7 @@ func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
 	}
 	if n.has(roleRelay) {
 		if c.Bus != nil {
-			if out.Bus, err = c.Bus.publisher(); err != nil {
-				return fmt.Errorf("opening the bus: %w", err)
-			}
-			n.opened(out.Bus.Close)
+			out.Bus = n.publisher
 		}
 		if n.relay, err = relay.New(out); err != nil {
 			return err
@@ -275,6 +285,26 @@ func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
 
 // tickInterval is how soon a quiet lane is told how far the ledger is: so long may a list lack what others show already.
 const tickInterval = 40 * time.Millisecond
+
+// openQueue makes what takes commands from the bus.
+func (n *node) openQueue(ctx context.Context, c nodeConfig) error {
+	if !n.has(roleCommands) || !c.Bus.takesCommands() {
+		return nil
+	}
+	head, err := n.ledger.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the ledger's head: %w", err)
+	}
+	bus, err := c.Bus.queueSubscriber(head.Lanes, n.log)
+	if err != nil {
+		return fmt.Errorf("opening the bus: %w", err)
+	}
+	n.opened(bus.Close)
+	n.queue, err = commands.NewQueue(n.handler, commands.QueueConfig{
+		Bus: bus, Topic: c.Bus.commands, Routes: n.web, Replies: n.publisher, Reject: reject,
+	})
+	return err
+}
 
 // farBehind is how many events the relay may have pending before the projector no longer waits for them.
 const farBehind = 1_000
@@ -404,6 +434,9 @@ func (n *node) followers() []func(context.Context) error {
 	}
 	if n.relay != nil {
 		all = append(all, n.relay.Run)
+	}
+	if n.queue != nil {
+		all = append(all, n.queue.Run)
 	}
 	switch {
 	case n.projector != nil:

@@ -43,6 +43,7 @@ type writeFlags struct {
 	Key     string `placeholder:"KEY" help:"Idempotency key: the same key never does a thing twice (default: a random one)."`
 	IfMatch string `placeholder:"ETAG" help:"Refuse unless the order still has this ETag."`
 	File    string `short:"f" placeholder:"FILE" help:"JSON body of the request, instead of the other flags (-: standard input)."`
+	Async   bool   `help:"Do not wait for the answer if the server has a queue: see 'orderledger command'."`
 }
 
 // answer is what the server says to a change of an order.
@@ -70,10 +71,16 @@ func (w writeFlags) post(ctx context.Context, e *environment, path string, body 
 	if w.IfMatch != "" {
 		header.Set("If-Match", w.IfMatch)
 	}
+	if w.Async {
+		header.Set("Prefer", "respond-async")
+	}
 	var raw json.RawMessage
 	given, err := c.write(ctx, path, w.Key, header, body, &raw)
 	if err != nil {
 		return err
+	}
+	if given.Get("Preference-Applied") != "" {
+		return e.printQueued(raw)
 	}
 	var a answer
 	if err := json.Unmarshal(raw, &a); err != nil {

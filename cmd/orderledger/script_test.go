@@ -17,12 +17,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/orderledger/orderledger/eventstore/pebblestore"
+	"github.com/orderledger/orderledger/eventstore/relay/servicebus/servicebustest"
 )
 
 // TestScript runs the scripts in testdata/script against the program, each in a directory of its own. Beside the
 // commands of testscript they have
 //
-//	serve              starts a server in the background, and waits until it answers
+//	serve ARG…         starts a server in the background, and waits until it answers
+//	bus                starts a Service Bus with what 'orderledger local' makes, and puts its address into $BUS
 //	stop               stops it, as an interrupt does; it must end well
 //	exits CODE ARG…    runs orderledger, which must end with the exit code
 //	json PATH [VALUE]  what the last command has printed must be JSON, and have the value at a path such as lines.0.sku
@@ -44,6 +46,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"bus":   scriptBus,
 			"serve": scriptServe,
 			"stop":  scriptStop,
 			"exits": scriptExits,
@@ -63,12 +66,24 @@ type background struct {
 	exited  chan struct{} // closed when it has ended
 }
 
-func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
+func scriptBus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
-		ts.Fatalf("usage: serve")
+		ts.Fatalf("usage: bus")
+	}
+	bus, err := servicebustest.Start(servicebustest.Config{})
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(bus.Close()) })
+	ts.Check(localCommand{Regions: []string{"local"}}.furnish(bus))
+	ts.Setenv("BUS", "servicebus://local:local@"+bus.Addr()+"/?emulator=true")
+}
+
+func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("usage: serve ARG…")
 	}
 	data := ts.Getenv("ORDERLEDGER_DATA")
-	server := exec.Command("orderledger", "serve", "--data", data, "--listen", "127.0.0.1:0")
+	server := exec.Command("orderledger", append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, args...)...)
+	server.Dir = ts.Getenv("WORK")
 	server.Env = append(os.Environ(), "ORDERLEDGER_LOG_LEVEL=warn")
 	log, err := os.CreateTemp(ts.Getenv("WORK"), "log")
 	ts.Check(err)
