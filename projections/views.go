@@ -87,7 +87,7 @@ func open(ctx context.Context, path string, cfg *Config, synchronous string) (_ 
 	v.reader.SetMaxOpenConns(readers)
 	v.reader.SetMaxIdleConns(readers)
 	for _, t := range []text{{&v.ask.order, selectOrder}, {&v.ask.passed, selectPassed}, {&v.ask.showing, selectShowing}} {
-		if *t.statement, err = v.reader.PrepareContext(ctx, t.sql); err != nil {
+		if *t.statement, err = v.reader.PrepareContext(ctx, t.sql); err != nil { //nolint:sqlclosecheck // closing the database closes it
 			return nil, err
 		}
 	}

@@ -51,8 +51,7 @@ type Client struct {
 	base   string
 	name   atomic.Pointer[string] // of the ledger that answered first, without its incarnation
 
-	closing context.Context // the life of the client, which ends its sequences
-	close   context.CancelFunc
+	closing chan struct{} // closed when the client is, which ends its sequences
 	once    sync.Once
 }
 
@@ -78,22 +77,30 @@ func NewClient(c ClientConfig) (*Client, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	client := &Client{config: c, base: strings.TrimSuffix(c.URL, "/")}
+	client := &Client{config: c, base: strings.TrimSuffix(c.URL, "/"), closing: make(chan struct{})}
 	if c.Ledger != uuid.Nil {
 		name := c.Ledger.String()
 		client.name.Store(&name)
 	}
-	client.closing, client.close = context.WithCancel(context.Background())
 	return client, nil
 }
 
 // Close ends every sequence with [eventstore.ErrClosed]. It may be called twice.
 func (c *Client) Close() error {
 	c.once.Do(func() {
-		c.close()
+		close(c.closing)
 		c.config.HTTP.CloseIdleConnections()
 	})
 	return nil
+}
+
+func (c *Client) closed() bool {
+	select {
+	case <-c.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 // Head implements [eventstore.Reader].
@@ -224,7 +231,7 @@ func (c *Client) end(yield func(eventstore.Recorded, error) bool, err error) {
 func (c *Client) retry(ctx context.Context, attempts int, f func() (moved bool, err error)) error {
 	pause := firstPause
 	for failed := 0; ; {
-		if c.closing.Err() != nil {
+		if c.closed() {
 			return eventstore.ErrClosed
 		}
 		if err := ctx.Err(); err != nil {
@@ -234,7 +241,7 @@ func (c *Client) retry(ctx context.Context, attempts int, f func() (moved bool, 
 		switch {
 		case err == nil || errors.Is(err, errStop) || errors.Is(err, ErrWrongLedger) || errors.Is(err, ErrRefused) || errors.Is(err, eventstore.ErrCorrupt):
 			return err
-		case c.closing.Err() != nil:
+		case c.closed():
 			return eventstore.ErrClosed
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -247,7 +254,7 @@ func (c *Client) retry(ctx context.Context, attempts int, f func() (moved bool, 
 		c.config.Logger.DebugContext(ctx, "the feed is asked again", slog.String("url", c.base), slog.Any("error", err))
 		select {
 		case <-ctx.Done():
-		case <-c.closing.Done():
+		case <-c.closing:
 		case <-time.After(pause/2 + rand.N(pause)):
 		}
 		pause = min(2*pause, longestPause)
@@ -287,12 +294,18 @@ func (c *Client) sequence(ctx context.Context, path string, q url.Values, take f
 // get sends a request and returns the body of its answer, which stop ends.
 func (c *Client) get(ctx context.Context, path string, q url.Values) (body io.Reader, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
+	go func() { // ends when the answer has been read, or the client is closed
+		select {
+		case <-c.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	defer func() {
 		if err != nil {
 			cancel()
 		}
 	}()
-	unhook := context.AfterFunc(c.closing, cancel)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path+"?"+q.Encode(), nil)
 	if err != nil {
 		return nil, nil, err
@@ -300,12 +313,11 @@ func (c *Client) get(ctx context.Context, path string, q url.Values) (body io.Re
 	if c.config.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.config.Token)
 	}
-	response, err := c.config.HTTP.Do(request)
+	response, err := c.config.HTTP.Do(request) //nolint:bodyclose // stop closes it
 	if err != nil {
 		return nil, nil, err
 	}
 	stop = func() {
-		unhook()
 		cancel()
 		_ = response.Body.Close() // it was only read
 	}

@@ -224,7 +224,7 @@ func TestWhatIsNoFeed(t *testing.T) {
 		want   error
 	}{
 		"not found":      {http.NotFound, feed.ErrRefused},
-		"unauthorized":   {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, feed.ErrRefused},
+		"no token":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, feed.ErrRefused},
 		"something else": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }, feed.ErrRefused},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -91,7 +91,7 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request) (eventstore.Head
 
 func (h *Handler) stream(w http.ResponseWriter, r *http.Request) {
 	q := query{values: r.URL.Query()}
-	from, limit := q.number("from", 0), q.number("limit", 0)
+	from, limit := q.number("from"), q.number("limit")
 	direction := eventstore.Forward
 	switch q.get("direction") {
 	case "", "forward":
@@ -133,7 +133,7 @@ func first(events iter.Seq2[eventstore.Recorded, error], n uint64) iter.Seq2[eve
 
 func (h *Handler) events(w http.ResponseWriter, r *http.Request) {
 	q := query{values: r.URL.Query()}
-	after, until := q.number("after", 0), q.number("until", 0)
+	after, until := q.number("after"), q.number("until")
 	filter := eventstore.Filter{Prefixes: q.values["prefix"], Public: q.flag("public")}
 	follow := q.flag("follow")
 	if q.err != nil {
@@ -196,7 +196,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, read func(context
 	}()
 	defer func() {
 		cancel()
-		for range items { //nolint:revive // waits for the reader
+		for range items { // waits for the reader
 		}
 	}()
 	out := newOutput(w, r)
@@ -322,10 +322,11 @@ func (q *query) get(name string) string {
 	return ""
 }
 
-func (q *query) number(name string, missing uint64) uint64 {
+// number reads a number; one that is missing is 0.
+func (q *query) number(name string) uint64 {
 	text := q.get(name)
 	if text == "" {
-		return missing
+		return 0
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil && q.err == nil {

@@ -25,7 +25,7 @@ func Backup(ctx context.Context, from, to string, cfg *Config, progress func(don
 	if progress == nil {
 		progress = func(int64, int64) {}
 	}
-	b := backup{ctx: ctx, fs: cfg.FS, progress: progress}
+	b := backup{stopped: ctx.Err, fs: cfg.FS, progress: progress}
 	if b.fs == nil {
 		b.fs = vfs.Default
 	}
@@ -33,7 +33,7 @@ func Backup(ctx context.Context, from, to string, cfg *Config, progress func(don
 	if now == nil {
 		now = time.Now
 	}
-	head, err := b.run(from, to)
+	head, err := b.run(ctx, from, to)
 	anchor := anchorFile{Time: now().UTC(), Backup: true}
 	if err == nil {
 		err = anchor.write(b.fs, to, head)
@@ -48,13 +48,13 @@ func Backup(ctx context.Context, from, to string, cfg *Config, progress func(don
 const maxAttempts = 5
 
 type backup struct {
-	ctx         context.Context // of the one call
+	stopped     func() error // why to go no further; nil: nothing
 	fs          vfs.FS
 	progress    func(done, total int64)
 	done, total int64 // bytes, of reading twice and writing once
 }
 
-func (b *backup) run(from, to string) (head eventstore.Head, err error) {
+func (b *backup) run(ctx context.Context, from, to string) (head eventstore.Head, err error) {
 	anchor, err := readAnchor(b.fs, from)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return head, err
@@ -80,7 +80,7 @@ func (b *backup) run(from, to string) (head eventstore.Head, err error) {
 	case len(numbers) > 0:
 		return head, errors.New("there is a ledger already")
 	}
-	end, err := b.end(source, from, anchor.Position)
+	end, err := b.end(ctx, source, from, anchor.Position)
 	if err != nil {
 		return head, err
 	}
@@ -91,12 +91,12 @@ func (b *backup) run(from, to string) (head eventstore.Head, err error) {
 }
 
 // end returns how far a log is certainly durable. If that is not its end, it gives who writes to it the time to say so.
-func (b *backup) end(l *log, dir string, anchored eventstore.Position) (place, error) {
+func (b *backup) end(ctx context.Context, l *log, dir string, anchored eventstore.Position) (place, error) {
 	known, last, err := b.durable(l, l.origin(), anchored)
 	for attempt := 1; attempt < maxAttempts && (errors.Is(err, eventstore.ErrCorrupt) || err == nil && known.position < last.position); attempt++ {
 		select {
-		case <-b.ctx.Done():
-			return known, b.ctx.Err()
+		case <-ctx.Done():
+			return known, ctx.Err()
 		case <-time.After(anchorInterval / 2):
 		}
 		f, failed := readAnchor(b.fs, dir)
@@ -140,7 +140,7 @@ func (b *backup) read(n int) error {
 		b.progress(min(b.done, b.total), b.total)
 	}
 	b.done += int64(n)
-	return b.ctx.Err()
+	return b.stopped()
 }
 
 // copy copies the segments of a log up to an address.

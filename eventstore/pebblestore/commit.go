@@ -21,7 +21,7 @@ type request struct {
 	stream   string
 	internal bool
 	expected eventstore.Expected
-	hint     hint // of the stream
+	hint     hint    // of the stream
 	frames   []frame // in memory
 	memory   []byte
 	answer   chan answer // holds one
