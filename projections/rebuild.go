@@ -57,6 +57,9 @@ func Swap(ctx context.Context, path string) error {
 		if err := settle(ctx, path); err != nil {
 			return fmt.Errorf("swapping the read models: they must not be in use: %w", err)
 		}
+		if err := keepSkipped(ctx, path, file); err != nil {
+			return fmt.Errorf("swapping the read models: %w", err)
+		}
 	}
 	if err := os.Rename(file, path); err != nil {
 		return fmt.Errorf("swapping the read models: %w", err)
@@ -170,4 +173,23 @@ func (m *meter) show(fraction float64) {
 		p.Left = time.Duration(float64(spent) * (1 - fraction) / fraction)
 	}
 	m.tell(p)
+}
+
+// keepSkipped copies what operators have decided, which follows from no ledger.
+func keepSkipped(ctx context.Context, from, to string) (err error) {
+	db, err := sql.Open("sqlite", dataSource(to, "_txlock=immediate", "synchronous(FULL)"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, `ATTACH DATABASE $1 AS former`, from); err != nil {
+		return err
+	}
+	var known bool
+	if err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM former.sqlite_master WHERE name = 'skipped')`).Scan(&known); err != nil || !known {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `INSERT OR REPLACE INTO skipped SELECT * FROM former.skipped`)
+	return err
 }

@@ -19,7 +19,7 @@ import (
 type cli struct {
 	globals
 
-	Serve   serveCommand   `cmd:"" help:"Run the server: commands, relay, projector and queries in one process."`
+	Serve   serveCommand   `cmd:"" help:"Run the server: commands, relay, projector and queries, in one process or in several."`
 	Demo    demoCommand    `cmd:"" help:"Run a server that plays the orders of an optics maker, faster than life."`
 	Order   orderCommand   `cmd:"" help:"Submit, show, follow and change orders."`
 	Command commandCommand `cmd:"" help:"Ask what has become of a command that was sent over the bus."`
@@ -96,7 +96,7 @@ const (
 	exitInterrupted = 130
 )
 
-const exitCodesHelp = "Exit codes: 0 done; 1 failed; 2 wrong usage or malformed input; 3 refused by the order's state; 4 not found; " +
+const exitCodesHelp = "Exit codes: 0 done; 1 failed; 2 wrong usage or malformed input; 3 refused, by the order's state or for want of a token or role; 4 not found; " +
 	"5 server or ledger not available; 6 a verification found a difference; 130 interrupted, but for what only watches."
 
 // An exitError is an error with an exit code of its own.

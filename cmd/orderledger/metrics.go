@@ -53,6 +53,11 @@ func (n *node) measure(registry *prometheus.Registry) {
 	if n.projector != nil {
 		n.measureProjector(gauge, counter)
 	}
+	if n.queue != nil {
+		counter("queue_answered_total", "Commands from the bus that were answered.", func() float64 { return float64(n.queue.Status().Answered) })
+		counter("queue_rejected_total", "Commands from the bus that could not be read.", func() float64 { return float64(n.queue.Status().Rejected) })
+		counter("queue_failures_total", "Attempts at commands from the bus that have failed.", func() float64 { return float64(n.queue.Status().Failures) })
+	}
 }
 
 // A measure registers a figure under a name, with what it means.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,8 +115,12 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 	if err = n.openCourier(ctx, c); err != nil {
 		return nil, err
 	}
-	n.openWeb(c)
-	return n, n.openQueue(ctx, c)
+	metrics := n.openWeb(c)
+	if err = n.openQueue(ctx, c); err != nil {
+		return nil, err
+	}
+	n.measure(metrics)
+	return n, nil
 }
 
 func (n *node) has(role string) bool { return slices.Contains(n.roles, role) }
@@ -169,7 +174,7 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 	n.reader = n.ledger
 	n.opened(n.ledger.Close)
 	if err := n.ledger.Writable(); err != nil {
-		n.log.Error("the ledger takes no writes", "error", err)
+		n.log.Warn("commands are refused: 'orderledger ledger begin-incarnation --lost' lets a copy go on, once nobody uses the original any more")
 	}
 	return data, nil
 }
@@ -188,6 +193,17 @@ func (n *node) openFeed(c nodeConfig, address string) (data string, err error) {
 	return c.Data, nil
 }
 
+func (n *node) head(ctx context.Context) (eventstore.Head, error) {
+	head, err := n.reader.Head(ctx)
+	if err != nil {
+		err = fmt.Errorf("reading the ledger's head: %w", err)
+		if n.ledger == nil {
+			err = &exitError{exitUnavailable, err}
+		}
+	}
+	return head, err
+}
+
 // openKeys opens the keys. Without the file of a ledger that has events, which somebody must have mislaid, it makes no
 // new one: that would erase all personal data in passing.
 func (n *node) openKeys(ctx context.Context, path string) error {
@@ -197,9 +213,9 @@ func (n *node) openKeys(ctx context.Context, path string) error {
 			return nil
 		}
 	}
-	head, err := n.reader.Head(ctx)
+	head, err := n.head(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the ledger's head: %w", err)
+		return err
 	}
 	switch info, err := os.Stat(path); {
 	case err == nil && info.Size() == 0:
@@ -244,9 +260,9 @@ func (n *node) openViews(ctx context.Context, c nodeConfig, data string) error {
 
 // openCourier makes what stands at the two ends of the bus, and the bus itself if it is in the process.
 func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
-	head, err := n.reader.Head(ctx)
+	head, err := n.head(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the ledger's head: %w", err)
+		return err
 	}
 	out := relay.Config{Name: "bus", Ledger: n.ledger, Region: c.Region, Tick: tickInterval, Log: n.log}
 	in := relay.ConsumerConfig{
@@ -291,9 +307,9 @@ func (n *node) openQueue(ctx context.Context, c nodeConfig) error {
 	if !n.has(roleCommands) || !c.Bus.takesCommands() {
 		return nil
 	}
-	head, err := n.ledger.Head(ctx)
+	head, err := n.head(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the ledger's head: %w", err)
+		return err
 	}
 	bus, err := c.Bus.queueSubscriber(head.Lanes, n.log)
 	if err != nil {
@@ -325,8 +341,8 @@ func (n *node) apply(ctx context.Context, deliveries []eventstore.Delivery) erro
 	return err
 }
 
-// openWeb makes the server of both sides.
-func (n *node) openWeb(c nodeConfig) {
+// openWeb makes the server of both sides, and returns what it measures.
+func (n *node) openWeb(c nodeConfig) *prometheus.Registry {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.web = web.New(web.Config{
@@ -338,6 +354,7 @@ func (n *node) openWeb(c nodeConfig) {
 		CursorKey: n.cursorKey(),
 		Rate:      c.Rate,
 		Hosts:     c.Hosts,
+		Elsewhere: n.elsewhere(),
 		Tokens:    c.Tokens,
 		Allowed:   []web.Allowed{commands.Allowed(), readapi.Allowed(), feedAllowed},
 		Errors:    []func(error) *web.Error{commands.WebError},
@@ -363,7 +380,15 @@ func (n *node) openWeb(c nodeConfig) {
 	if n.projector != nil {
 		n.web.AddCheck("projector", n.projectorReady)
 	}
-	n.measure(metrics)
+	return metrics
+}
+
+// elsewhere says what a process with some of the roles lacks.
+func (n *node) elsewhere() string {
+	if len(n.roles) == len(allRoles) {
+		return ""
+	}
+	return "This process has the roles " + strings.Join(n.roles, ", ") + ": ask one that has the others."
 }
 
 // cursorKey is what seals the cursors of lists: the same for all processes that have the same keys.

@@ -45,6 +45,9 @@ func (r rebuildCommand) Run(ctx context.Context, e *environment) error {
 
 // openStopped opens the ledger of a server that is stopped, to read it, and names the file of its read models.
 func (e *environment) openStopped() (*pebblestore.Store, string, error) {
+	if _, ok := e.feed(); ok {
+		return nil, "", usage("this needs the ledger's own directory, and not the address of a server that has it")
+	}
 	dir, err := e.ledgerDir()
 	if err != nil {
 		return nil, "", err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 
 	"github.com/orderledger/orderledger/internal/web"
 )
@@ -62,8 +63,16 @@ func (n *node) listen(address string) (net.Listener, error) {
 	if n.ledger == nil {
 		return listener, nil
 	}
-	if err := n.ledger.Announce("http://" + listener.Addr().String()); err != nil {
+	if err := n.ledger.Announce("http://" + reachable(listener.Addr())); err != nil {
 		return nil, errors.Join(fmt.Errorf("announcing the server: %w", err), listener.Close())
 	}
 	return listener, nil
+}
+
+// reachable is an address under which this machine reaches a listener.
+func reachable(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return a.String()
 }

@@ -35,6 +35,9 @@ func (v verifyCommand) Run(ctx context.Context, e *environment) error {
 			faults = append(faults, fmt.Errorf("the ledger is not what was written: position %d: %s", found.Bad, found.Problem))
 		} else if !e.JSON {
 			e.printf("ledger: %d events form one chain\n", found.Events)
+			if first, last, ok := found.Unanchored(); ok {
+				e.printf("ledger: no anchor vouches for positions %d to %d yet: the server did not end as it should\n", first, last)
+			}
 		}
 	}
 	if v.What != "ledger" && len(faults) == 0 { // rows of a damaged ledger say nothing

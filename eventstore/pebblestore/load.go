@@ -31,7 +31,7 @@ func (s *Store) loadIndex(dir string, readOnly bool) (last address, end place, e
 		_, _ = s.index.await(), s.index.db.Close() // it is given up
 		s.index = nil
 	}
-	s.logger.Warn("the index of the ledger is made anew", "dir", s.dir, "error", err)
+	s.logger.Warn("the index of the ledger is made anew", "dir", s.dir, "error", firstLine("%v", err))
 	where := s.fs
 	if readOnly {
 		where = vfs.NewMem()

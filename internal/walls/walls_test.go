@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"eventstore/feed":               {"eventstore"},
 	"eventstore/pebblestore":        {"eventstore"},
 	"eventstore/pebblestore/faults": {},
+	"internal/planted":              {},
 	"eventstore/eventstoretest":     {"eventstore"},
 	"eventstore":                    {},
 

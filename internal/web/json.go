@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -54,7 +53,7 @@ func (e *JSONError) refusal() *Error {
 // every number a whole one between -(2^53-1) and 2^53-1. Its error is a [*JSONError]. It takes time linear in
 // len(data).
 func CheckJSON(data []byte, limits Limits) error {
-	return check(data, limits, nil, false)
+	return check(data, limits, nil, reflect.Value{})
 }
 
 // DecodeStrict decodes data, which [CheckJSON] accepts, into the value that v points to. Unlike encoding/json it
@@ -65,30 +64,18 @@ func DecodeStrict(data []byte, v any) error {
 	if target == nil || target.Kind() != reflect.Pointer || reflect.ValueOf(v).IsNil() {
 		panic("web: DecodeStrict needs a pointer")
 	}
-	want := shapeOf(target.Elem())
-	if err := check(data, Limits{}, want, false); err != nil {
-		return err
-	}
-	err := json.Unmarshal(data, v)
-	if err == nil {
-		return nil
-	}
-	if at := check(data, Limits{}, want, true); at != nil {
-		return at
-	}
-	return &JSONError{Code: "invalid_value", Message: clip(err.Error())}
+	return check(data, Limits{}, shapeOf(target.Elem()), reflect.ValueOf(v).Elem())
 }
 
-// check scans data once. With a shape it holds the value to it; with probe it also decodes each leaf by itself, to
-// find the one that made encoding/json fail.
-func check(data []byte, limits Limits, want *shape, probe bool) error {
+// check scans data once. With a shape it holds the value to it and decodes it.
+func check(data []byte, limits Limits, want *shape, into reflect.Value) error {
 	if limits.Depth == 0 {
 		limits.Depth = defaultDepth
 	}
 	if limits.Bytes > 0 && len(data) > limits.Bytes {
 		return &JSONError{Code: codeBodyTooLarge, Message: "more than " + strconv.Itoa(limits.Bytes) + " bytes"}
 	}
-	s := scanner{data: data, depth: limits.Depth, probe: probe}
+	s := scanner{data: data, depth: limits.Depth, path: make([]step, 0, 8), names: make([][]byte, 0, 16)}
 	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 		return s.fail(codeMalformedBody, "a byte order mark")
 	}
@@ -96,12 +83,15 @@ func check(data []byte, limits Limits, want *shape, probe bool) error {
 	if s.pos == len(data) {
 		return s.fail("empty_body", "no JSON value")
 	}
-	if err := s.value(want); err != nil {
+	if err := s.value(want, into); err != nil {
 		return err
 	}
 	s.space()
 	if s.pos < len(data) {
 		return s.fail(codeMalformedBody, "more data after the value")
+	}
+	if s.bad != nil {
+		return s.bad
 	}
 	return nil
 }

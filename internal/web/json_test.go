@@ -273,6 +273,43 @@ func TestDecodeStrictValues(t *testing.T) {
 	}
 }
 
+// What DecodeStrict takes, it decodes as encoding/json does.
+func TestDecodeStrictDecodesAsEncodingJSON(t *testing.T) {
+	for _, text := range []string{
+		`{"id":"6ba7b810-9dad-11d1-80b4-00c04fd430c8","count":-1,"text":"x","flag":true,"maybe":1,"when":"2026-11-22T10:00:00Z",
+			"labels":{"any name":"x","":"\u00e9\n"},"raw":{"a":[null, 1 ]},"any":[{"b":null}],"bytes":"AAEC","pair":[1,2],"quoted":"12",
+			"Plain":"a\"\\\/\ud83d\ude00é","name":"root","children":[{"name":"a","children":[]},null],"by_name":{"q":{"name":"q","children":[null]}}}`,
+		`{"maybe":null,"any":null,"raw":null,"bytes":"","labels":{},"children":[],"flag":false,"pair":[],"Plain":""}`,
+		`{"id":"6ba7b810-9dad-11d1-80b4-00c04fd430\u00638","count":0,"any":-12,"raw":"x","pair":[1,2,3]}`,
+		` { "children" : [ { "name" : "a" } , {"children":[{"by_name":{"":null}}]} ] } `,
+		`{}`,
+	} {
+		got, want := sample{Maybe: new(int), Plain: "stays"}, sample{Maybe: new(int), Plain: "stays"}
+		if err := web.DecodeStrict([]byte(text), &got); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if err := json.Unmarshal([]byte(text), &want); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(sample{})); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
+}
+
+// What is decoded outlasts the text.
+func TestDecodeStrictCopies(t *testing.T) {
+	text := []byte(`{"text":"kept","Plain":"k\u0065pt","raw":"kept","labels":{"a":"kept"}}`)
+	var v sample
+	if err := web.DecodeStrict(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	clear(text)
+	if v.Text != "kept" || v.Plain != "kept" || string(v.Raw) != `"kept"` || v.Labels["a"] != "kept" {
+		t.Errorf("decoded %+v", v)
+	}
+}
+
 func TestDecodeStrictNeedsAPointer(t *testing.T) {
 	for _, v := range []any{nil, 1, (*int)(nil)} {
 		func() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -18,6 +19,14 @@ import (
 	"github.com/go-chi/httprate"
 )
 
+// always are headers that every answer has. Their values belong to all answers and are never changed.
+var always = http.Header{
+	"X-Content-Type-Options":       {"nosniff"},
+	"Content-Security-Policy":      {"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"},
+	"Cross-Origin-Resource-Policy": {"same-origin"},
+	"Referrer-Policy":              {"no-referrer"},
+}
+
 // observe surrounds every request: it gives it an id, sets the headers that every answer has, and when it is over
 // counts and logs it.
 func (s *Server) observe(next http.Handler) http.Handler {
@@ -28,10 +37,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		q.traceID, q.traceparent = trace(r.Header.Values("Traceparent"))
 		h := w.Header()
 		h.Set("Request-Id", q.traceID)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'")
-		h.Set("Cross-Origin-Resource-Policy", "same-origin")
-		h.Set("Referrer-Policy", "no-referrer")
+		maps.Copy(h, always)
 		r = r.WithContext(withRequest(r.Context(), q))
 		defer func() {
 			q.finish()
@@ -206,6 +212,10 @@ func (s *Server) readScope(next http.Handler) http.Handler {
 // origin may send unasked, are among them.
 func checkMediaType(r *http.Request) *Error {
 	if r.ContentLength == 0 {
+		return nil
+	}
+	const usual = "application/json"
+	if r.Header.Get("Content-Type") == usual && r.Header["Content-Encoding"] == nil {
 		return nil
 	}
 	refused := &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type",

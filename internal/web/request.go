@@ -2,8 +2,9 @@ package web
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"net/http"
 	"regexp"
 	"strings"
@@ -112,16 +113,22 @@ var traceparentPattern = regexp.MustCompile(`^00-([0-9a-f]{32})-([0-9a-f]{16})-(
 
 // trace continues the trace that a request belongs to, or begins one.
 func trace(header []string) (traceID, traceparent string) {
-	var random [24]byte
-	_, _ = rand.Read(random[:]) // it never fails
-	traceID, flags := hex.EncodeToString(random[:16]), "00"
 	if len(header) == 1 {
 		m := traceparentPattern.FindStringSubmatch(header[0])
 		if m != nil && strings.Trim(m[1], "0") != "" && strings.Trim(m[2], "0") != "" {
-			traceID, flags = m[1], m[3]
+			return m[1], "00-" + m[1] + "-" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64())) + "-" + m[3]
 		}
 	}
-	return traceID, "00-" + traceID + "-" + hex.EncodeToString(random[16:]) + "-" + flags
+	// The ids are to differ, not to be hard to guess.
+	var id [24]byte
+	for i := 0; i < len(id); i += 8 {
+		binary.BigEndian.PutUint64(id[i:], rand.Uint64())
+	}
+	text := make([]byte, 0, len("00-00112233445566778899aabbccddeeff-0011223344556677-00"))
+	text = hex.AppendEncode(append(text, "00-"...), id[:16])
+	text = append(hex.AppendEncode(append(text, '-'), id[16:]), "-00"...)
+	traceparent = string(text)
+	return traceparent[3:35], traceparent
 }
 
 // writeGrace is how long a client may take to accept what it waited for.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"reflect"
 	"strconv"
@@ -9,14 +10,15 @@ import (
 	"unicode/utf8"
 )
 
-// A scanner reads one JSON value from left to right.
+// A scanner reads one JSON value from left to right, and decodes it if it has a shape.
 type scanner struct {
 	data  []byte
 	pos   int
 	depth int // how much deeper it may go
-	probe bool
 	path  []step
 	names [][]byte // of the members of the objects that are open, inner ones behind outer ones
+	text  string   // data, which the decoded strings are part of; empty until there is one
+	bad   error    // about the first value that its type refuses; what is wrong with the text itself goes before it
 }
 
 // A step leads from a value into a part of it.
@@ -76,30 +78,40 @@ func (s *scanner) unexpected(wanted string) *JSONError {
 	}
 }
 
-func (s *scanner) value(want *shape) *JSONError {
+// value reads a value, which goes into what is not the zero reflect.Value.
+func (s *scanner) value(want *shape, into reflect.Value) *JSONError {
 	for want != nil && want.target != nil {
 		if want = want.target; s.next() == 'n' {
 			want = nil
+			if into.IsValid() {
+				into.SetZero()
+			}
+		} else if into.IsValid() {
+			into = pointed(into)
 		}
 	}
-	start := s.pos
+	parts := into
+	if want != nil && want.whole {
+		parts = reflect.Value{}
+	}
+	start, escaped := s.pos, false
 	var err *JSONError
 	switch c := s.next(); c {
 	case '{':
 		if err := s.expect(want, kindObject, "an object"); err != nil {
 			return err
 		}
-		err = s.object(want)
+		err = s.object(want, parts)
 	case '[':
 		if err := s.expect(want, kindArray, "an array"); err != nil {
 			return err
 		}
-		err = s.array(want)
+		err = s.array(want, parts)
 	case '"':
 		if err := s.expect(want, kindString, "a string"); err != nil {
 			return err
 		}
-		_, _, err = s.str()
+		_, escaped, err = s.str()
 	case 't':
 		err = s.literal("true", want, kindBool, "a boolean")
 	case 'f':
@@ -115,15 +127,59 @@ func (s *scanner) value(want *shape) *JSONError {
 		}
 		err = s.number()
 	}
-	if err != nil {
-		return err
+	if err == nil && want != nil {
+		s.store(want, into, start, escaped)
 	}
-	if s.probe && want != nil && want.leaf {
-		if bad := json.Unmarshal(s.data[start:s.pos], reflect.New(want.typ).Interface()); bad != nil {
-			return s.failAt(start, "invalid_value", clip(bad.Error()))
+	return err
+}
+
+// pointed returns what a pointer points to, and makes that if there is nothing.
+func pointed(pointer reflect.Value) reflect.Value {
+	if pointer.IsNil() {
+		pointer.Set(reflect.New(pointer.Type().Elem()))
+	}
+	return pointer.Elem()
+}
+
+// store stores the value that was read from start on, where its parts have not been stored already.
+func (s *scanner) store(want *shape, into reflect.Value, start int, escaped bool) {
+	if want.leaf && !into.IsValid() { // in a map, which is decoded as a whole; where a leaf is bad is to be told all the same
+		into = reflect.New(want.typ).Elem()
+	}
+	switch {
+	case !into.IsValid():
+	case want.whole:
+		raw := s.data[start:s.pos]
+		if want.text && !escaped && into.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText(raw[1:len(raw)-1]) == nil {
+			return
 		}
+		if want.quoted {
+			raw = unescape(raw)
+		}
+		err := json.Unmarshal(raw, into.Addr().Interface())
+		switch {
+		case err == nil || s.bad != nil:
+		case want.leaf:
+			s.bad = s.failAt(start, "invalid_value", clip(err.Error()))
+		default:
+			s.bad = &JSONError{Code: "invalid_value", Message: clip(err.Error())}
+		}
+	case want.kinds == kindString:
+		into.SetString(s.string(start, escaped))
+	case want.kinds == kindBool:
+		into.SetBool(s.data[start] == 't')
 	}
-	return nil
+}
+
+// string decodes the string that was read from start on.
+func (s *scanner) string(start int, escaped bool) string {
+	if escaped {
+		return string(unescape(s.data[start:s.pos]))
+	}
+	if s.text == "" {
+		s.text = string(s.data)
+	}
+	return s.text[start+1 : s.pos-1]
 }
 
 // expect holds the value that begins at the cursor to a shape.
@@ -160,9 +216,13 @@ func (s *scanner) leave() {
 	s.pos++
 }
 
-func (s *scanner) array(want *shape) *JSONError {
+func (s *scanner) array(want *shape, into reflect.Value) *JSONError {
 	if err := s.enter(); err != nil {
 		return err
+	}
+	var element reflect.Value
+	if into.IsValid() {
+		into.Set(reflect.MakeSlice(into.Type(), 0, 0))
 	}
 	if s.next() == ']' {
 		s.leave()
@@ -170,7 +230,14 @@ func (s *scanner) array(want *shape) *JSONError {
 	}
 	for i := 0; ; i++ {
 		s.path = append(s.path, step{index: i})
-		if err := s.value(want.element()); err != nil {
+		if into.IsValid() {
+			if i == into.Cap() {
+				into.Grow(1)
+			}
+			into.SetLen(i + 1)
+			element = into.Index(i)
+		}
+		if err := s.value(want.element(), element); err != nil {
 			return err
 		}
 		s.path = s.path[:len(s.path)-1]
@@ -188,7 +255,7 @@ func (s *scanner) array(want *shape) *JSONError {
 	}
 }
 
-func (s *scanner) object(want *shape) *JSONError {
+func (s *scanner) object(want *shape, into reflect.Value) *JSONError {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -223,7 +290,11 @@ func (s *scanner) object(want *shape) *JSONError {
 		}
 		s.pos++
 		s.space()
-		if err := s.value(field); err != nil {
+		var member reflect.Value
+		if into.IsValid() {
+			member = field.of(into)
+		}
+		if err := s.value(field.shape, member); err != nil {
 			return err
 		}
 		s.path = s.path[:len(s.path)-1]

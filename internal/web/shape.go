@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,11 +26,31 @@ const (
 // A shape is what JSON a Go type takes. The nil shape takes anything.
 type shape struct {
 	kinds  kind
-	fields map[string]*shape // of a struct; nil for other types, which take any member
-	elem   *shape            // of elements, or of a map's members
+	fields map[string]field // of a struct; nil for other types, which take any member
+	elem   *shape           // of elements, or of a map's members
 	typ    reflect.Type
 	leaf   bool   // a value that encoding/json can refuse although its kind is right
+	text   bool   // a leaf that decodes itself from text
+	quoted bool   // written as a string that holds its JSON
+	whole  bool   // encoding/json decodes it as a whole
 	target *shape // of a pointer, which takes null too
+}
+
+// A field is a field of a struct.
+type field struct {
+	*shape
+	index []int // as of reflect.StructField, embedded structs included
+}
+
+// of returns the field of a struct.
+func (f field) of(v reflect.Value) reflect.Value {
+	for i, n := range f.index {
+		if i > 0 && v.Kind() == reflect.Pointer {
+			v = pointed(v)
+		}
+		v = v.Field(n)
+	}
+	return v
 }
 
 func (sh *shape) element() *shape {
@@ -39,15 +60,15 @@ func (sh *shape) element() *shape {
 	return sh.elem
 }
 
-func (sh *shape) field(name []byte) (field *shape, known bool) {
+func (sh *shape) field(name []byte) (f field, known bool) {
 	switch {
 	case sh == nil:
-		return nil, true
+		return field{}, true
 	case sh.fields == nil:
-		return sh.elem, true
+		return field{shape: sh.elem}, true
 	}
-	field, known = sh.fields[string(name)]
-	return field, known
+	f, known = sh.fields[string(name)]
+	return f, known
 }
 
 func (sh *shape) name() string {
@@ -94,47 +115,51 @@ func buildShape(t reflect.Type, building map[reflect.Type]*shape) *shape {
 	building[t] = sh
 	switch pointer := reflect.PointerTo(t); {
 	case t == timeType: // its own UnmarshalJSON takes null for nothing
-		sh.kinds, sh.leaf = kindString, true
+		sh.kinds, sh.leaf, sh.whole = kindString, true, true
 		return sh
 	case pointer.Implements(unmarshaler):
-		sh.kinds, sh.leaf = kindAny, true
+		sh.kinds, sh.leaf, sh.whole = kindAny, true, true
 		return sh
 	case pointer.Implements(textUnmarshaler):
-		sh.kinds, sh.leaf = kindString, true
+		sh.kinds, sh.leaf, sh.whole, sh.text = kindString, true, true, true
 		return sh
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		sh.target = buildShape(t.Elem(), building)
 	case reflect.Struct:
-		sh.kinds, sh.fields = kindObject, make(map[string]*shape)
-		addFields(sh.fields, t, building)
+		sh.kinds, sh.fields = kindObject, make(map[string]field)
+		addFields(sh.fields, t, nil, building)
 	case reflect.Map:
-		sh.kinds, sh.elem = kindObject, buildShape(t.Elem(), building)
+		sh.kinds, sh.elem, sh.whole = kindObject, buildShape(t.Elem(), building), true
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 {
-			sh.kinds, sh.leaf = kindString, true // base64
+			sh.kinds, sh.leaf, sh.whole = kindString, true, true // base64
 			break
 		}
 		sh.kinds, sh.elem = kindArray, buildShape(t.Elem(), building)
 	case reflect.Array:
-		sh.kinds, sh.elem = kindArray, buildShape(t.Elem(), building)
+		sh.kinds, sh.elem, sh.whole = kindArray, buildShape(t.Elem(), building), true
 	case reflect.String:
 		sh.kinds = kindString
 	case reflect.Bool:
 		sh.kinds = kindBool
 	case reflect.Interface:
-		sh.kinds = kindAny
+		sh.kinds, sh.whole = kindAny, true
 	default:
-		sh.kinds, sh.leaf = kindNumber, true
+		sh.kinds, sh.leaf, sh.whole = kindNumber, true, true
 	}
 	return sh
 }
 
-// addFields adds a struct's members, those of embedded structs included. A member of the outer struct hides one of
-// an inner struct.
-func addFields(fields map[string]*shape, t reflect.Type, building map[reflect.Type]*shape) {
-	var embedded []reflect.Type
+func quotedShape(t reflect.Type) *shape {
+	return &shape{kinds: kindString, typ: t, quoted: true, whole: true}
+}
+
+// addFields adds the members of a struct that stands at an index, those of embedded structs included. A member of the
+// outer struct hides one of an inner struct.
+func addFields(fields map[string]field, t reflect.Type, index []int, building map[reflect.Type]*shape) {
+	var embedded []reflect.StructField
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -145,7 +170,7 @@ func addFields(fields map[string]*shape, t reflect.Type, building map[reflect.Ty
 		switch {
 		case f.Tag.Get("json") == "-":
 		case f.Anonymous && name == "" && inner.Kind() == reflect.Struct:
-			embedded = append(embedded, inner)
+			embedded = append(embedded, f)
 		case !f.IsExported():
 		default:
 			if name == "" {
@@ -154,14 +179,18 @@ func addFields(fields map[string]*shape, t reflect.Type, building map[reflect.Ty
 			if _, hidden := fields[name]; hidden {
 				continue
 			}
-			field := buildShape(f.Type, building)
-			if options == "string" || strings.HasSuffix(options, ",string") || strings.HasPrefix(options, "string,") {
-				field = &shape{kinds: kindString, typ: f.Type}
+			shape := buildShape(f.Type, building)
+			if slices.Contains(strings.Split(options, ","), "string") {
+				shape = quotedShape(f.Type)
 			}
-			fields[name] = field
+			fields[name] = field{shape, append(slices.Clone(index), f.Index...)}
 		}
 	}
-	for _, inner := range embedded {
-		addFields(fields, inner, building)
+	for _, f := range embedded {
+		inner := f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		addFields(fields, inner, append(slices.Clone(index), f.Index...), building)
 	}
 }

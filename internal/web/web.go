@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -42,6 +43,9 @@ type Config struct {
 	Tokens *Tokens
 	// Allowed are the roles that the routes of other packages need.
 	Allowed []Allowed
+
+	// Elsewhere, if it is not empty, is what a process that does only a part of the work says of paths that it lacks.
+	Elsewhere string
 
 	// Errors make an [*Error] of errors of other packages, or nil of those that they do not know. The first answer
 	// counts.
@@ -88,7 +92,11 @@ func New(cfg Config) *Server {
 		maps.Copy(s.allowed, allowed)
 	}
 	s.router.Use(s.observe, s.recoverPanics, s.guard, s.limitRate(), s.limitFlying, s.authenticate, middleware.GetHead)
-	s.router.NotFound(func(w http.ResponseWriter, r *http.Request) { s.WriteProblem(w, r, notFound()) })
+	s.router.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		missing := notFound()
+		missing.Detail = strings.TrimSpace(missing.Detail + " " + cfg.Elsewhere)
+		s.WriteProblem(w, r, missing)
+	})
 	s.router.MethodNotAllowed(s.methodNotAllowed)
 	s.router.Group(func(r chi.Router) {
 		r.Use(s.readScope)

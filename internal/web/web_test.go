@@ -157,6 +157,21 @@ func send(s http.Handler, method, target, body string, headers ...string) *httpt
 	return w
 }
 
+// What a handler does to the headers of its answer stays with that answer.
+func TestHeadersAreNotShared(t *testing.T) {
+	s, _ := newServer(t, web.Config{})
+	s.Router().Get("/own", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Add("Referrer-Policy", "origin")
+		w.Header().Set("X-Content-Type-Options", "other")
+	})
+	if got := send(s, "GET", "/own", "").Header(); len(got["Referrer-Policy"]) != 2 || got.Get("X-Content-Type-Options") != "other" {
+		t.Errorf("headers %v", got)
+	}
+	if got := send(s, "GET", "/healthz", "").Header(); len(got["Referrer-Policy"]) != 1 || got.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("headers %v", got)
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	s, _ := newServer(t, web.Config{Hosts: []string{"ledger.example"}})
 	w := send(s, "POST", "/v1/things", `{"name":"<ab>","sizes":[1]}`)
