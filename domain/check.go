@@ -2,8 +2,9 @@ package domain
 
 import (
 	"encoding/hex"
-	"fmt"
+	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -30,10 +31,13 @@ var (
 // Check returns a [*Malformed] for a command that makes no sense whatever the order's state. A command that passes
 // can be decided and encoded.
 func (c Command) Check() error {
-	k := &checker{}
 	if c.Do == nil {
 		return malformed("", "missing", "the command asks for nothing")
 	}
+	return firstFault(c.check)
+}
+
+func (c *Command) check(k *checker) {
 	k.name("business_unit", c.BusinessUnit, true)
 	k.name("actor.subject", c.Actor.Subject, true)
 	k.name("actor.kind", c.Actor.Kind, true)
@@ -46,22 +50,25 @@ func (c Command) Check() error {
 	if a, ok := c.Do.(interface{ check(*checker) }); ok {
 		a.check(k)
 	}
-	return k.err
 }
 
 // Check returns a [*Malformed] for a personal section that no order takes. Its message repeats nothing of it.
-func (p Personal) Check() error {
-	k := &checker{}
+func (p Personal) Check() error { return firstFault(p.check) }
+
+func (p *Personal) check(k *checker) {
 	for _, part := range []struct {
 		field  string
-		person Person
-	}{{"buyer", p.Buyer}, {"ship_to", p.ShipTo}, {"bill_to", p.BillTo}, {"payer", p.Payer}, {"end_customer", p.EndCustomer}} {
-		field := "personal." + part.field
+		person *Person
+	}{
+		{"personal.buyer", &p.Buyer}, {"personal.ship_to", &p.ShipTo}, {"personal.bill_to", &p.BillTo},
+		{"personal.payer", &p.Payer}, {"personal.end_customer", &p.EndCustomer},
+	} {
+		field := k.path(part.field)
 		k.text(field+".name", part.person.Name)
 		k.text(field+".contact", part.person.Contact)
 		k.count(field+".street", len(part.person.Street), 10)
 		for i, s := range part.person.Street {
-			k.text(at(field+".street", i), s)
+			k.text(k.at(field+".street", i), s)
 		}
 		k.text(field+".postal_code", part.person.PostalCode)
 		k.text(field+".city", part.person.City)
@@ -71,11 +78,10 @@ func (p Personal) Check() error {
 	k.text("personal.instructions", p.Instructions)
 	k.count("personal.lines", len(p.Lines), MaxLines)
 	for i, l := range p.Lines {
-		k.name(at("personal.lines", i)+".line", l.Line, true)
-		k.data(at("personal.lines", i)+".configuration", l.Configuration)
-		k.text(at("personal.lines", i)+".text", l.Text)
+		k.name(k.at("personal.lines", i)+".line", l.Line, true)
+		k.data(k.at("personal.lines", i)+".configuration", l.Configuration)
+		k.text(k.at("personal.lines", i)+".text", l.Text)
 	}
-	return k.err
 }
 
 func (a Submit) check(k *checker) {
@@ -87,11 +93,7 @@ func (a Submit) check(k *checker) {
 	if k.err != nil {
 		return
 	}
-	lines := make([]OrderLine, len(a.Lines))
-	for i, l := range a.Lines {
-		lines[i].Line = l
-	}
-	if _, err := totalsOf(a.Details, lines); err != nil {
+	if _, err := totalsAsked(&a.Details, a.Lines); err != nil {
 		k.err = inexact()
 	}
 }
@@ -100,7 +102,7 @@ func (a Amend) check(k *checker) {
 	k.count("lines", len(a.Lines), MaxLines)
 	seen := make(map[string]bool, len(a.Lines))
 	for i, change := range a.Lines {
-		field := at("lines", i)
+		field := k.at("lines", i)
 		k.name(field+".line", change.Line, true)
 		if seen[change.Line] {
 			k.fail(field+".line", "repeated", "the line is named twice")
@@ -174,7 +176,7 @@ func (a Confirm) check(k *checker) {
 	k.count("lines", len(a.Lines), MaxLines)
 	seen := make(map[string]bool, len(a.Lines))
 	for i, l := range a.Lines {
-		field := at("lines", i)
+		field := k.at("lines", i)
 		k.name(field+".line", l.Line, true)
 		if seen[l.Line] {
 			k.fail(field+".line", "repeated", "the line is named twice")
@@ -186,7 +188,7 @@ func (a Confirm) check(k *checker) {
 		k.reasonAt(field+".reason", l.Reason, false)
 		k.count(field+".promises", len(l.Promises), 100)
 		for j, p := range l.Promises {
-			field := at(field+".promises", j)
+			field := k.at(field+".promises", j)
 			k.positive(field+".quantity", p.Quantity, false)
 			if p.Kind != "ship" && p.Kind != "deliver" {
 				k.fail(field+".kind", "unknown_value", "a promise is to ship or to deliver, not to %.40q", p.Kind)
@@ -240,20 +242,73 @@ func (a Withdraw) check(k *checker) {
 
 // Check returns a [*Malformed] for a line that no order takes.
 func (l Line) Check() error {
-	k := &checker{}
-	k.line("", &l)
-	return k.err
+	return firstFault(func(k *checker) { k.line("", &l) })
 }
 
 // A checker remembers the first fault.
-type checker struct{ err error }
+type checker struct {
+	naming bool // tell which field is at fault, and why
+	err    error
+}
 
-func at(field string, i int) string { return fmt.Sprintf("%s[%d]", field, i) }
+// firstFault returns what a check finds. To put together the names of all fields takes longer than to look at them, so
+// that is done only once something is known to be wrong.
+func firstFault(check func(*checker)) error {
+	k := &checker{}
+	if check(k); k.err == nil {
+		return nil
+	}
+	k = &checker{naming: true}
+	check(k)
+	return k.err
+}
+
+var errUnnamed = errors.New("something is wrong")
+
+// path returns the name of a field that has parts, for the names of these; empty where nothing is named.
+func (k *checker) path(field string) string {
+	if !k.naming {
+		return ""
+	}
+	return field
+}
+
+// at names an element of a list; empty where nothing is named.
+func (k *checker) at(field string, i int) string {
+	if !k.naming {
+		return ""
+	}
+	return field + "[" + strconv.Itoa(i) + "]"
+}
 
 func (k *checker) fail(field, code, format string, args ...any) {
-	if k.err == nil {
+	switch {
+	case k.err != nil:
+	case !k.naming:
+		k.err = errUnnamed
+	default:
 		k.err = malformed(field, code, format, args...)
 	}
+}
+
+const (
+	capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits   = "0123456789"
+)
+
+// consists reports whether s has so many bytes, each of which is one of a set.
+func consists(s string, least, most int, of string) bool {
+	return least <= len(s) && len(s) <= most && strings.Trim(s, of) == ""
+}
+
+// printable reports whether s is ASCII without control characters.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // name checks a name, code or number: short, on one line, without control characters.
@@ -263,6 +318,7 @@ func (k *checker) name(field, s string, required bool) {
 		k.fail(field, "missing", "a value is required")
 	case len(s) > MaxName:
 		k.fail(field, "too_long", "at most %d bytes, not %d", MaxName, len(s))
+	case printable(s): // most are
 	case !utf8.ValidString(s):
 		k.fail(field, "invalid_utf8", "the text is not UTF-8")
 	case strings.ContainsFunc(s, unicode.IsControl):
@@ -275,6 +331,7 @@ func (k *checker) text(field, s string) {
 	switch {
 	case len(s) > MaxText:
 		k.fail(field, "too_long", "at most %d bytes, not %d", MaxText, len(s))
+	case printable(s): // most are
 	case !utf8.ValidString(s):
 		k.fail(field, "invalid_utf8", "the text is not UTF-8")
 	case strings.Contains(s, "\x00"):
@@ -325,6 +382,7 @@ func (k *checker) moment(field string, t time.Time) {
 var zone = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+\-]*(/[A-Za-z0-9_+\-]+){0,2}$`)
 
 func (k *checker) date(field string, d Date) {
+	field = k.path(field)
 	if d.Day != "" {
 		t, err := time.Parse(time.DateOnly, d.Day)
 		if err != nil {
@@ -340,6 +398,7 @@ func (k *checker) date(field string, d Date) {
 func (k *checker) reason(r Reason, required bool) { k.reasonAt("reason", r, required) }
 
 func (k *checker) reasonAt(field string, r Reason, required bool) {
+	field = k.path(field)
 	k.name(field+".code", r.Code, required || r.Text != "")
 	k.text(field+".text", r.Text)
 }
@@ -348,12 +407,12 @@ func (k *checker) quantities(lines []LineQuantity) {
 	k.count("lines", len(lines), MaxLines)
 	seen := make(map[string]bool, len(lines))
 	for i, q := range lines {
-		k.name(at("lines", i)+".line", q.Line, true)
+		k.name(k.at("lines", i)+".line", q.Line, true)
 		if seen[q.Line] {
-			k.fail(at("lines", i)+".line", "repeated", "the line is named twice")
+			k.fail(k.at("lines", i)+".line", "repeated", "the line is named twice")
 		}
 		seen[q.Line] = true
-		k.positive(at("lines", i)+".quantity", q.Quantity, false)
+		k.positive(k.at("lines", i)+".quantity", q.Quantity, false)
 	}
 }
 
@@ -367,8 +426,8 @@ func (k *checker) details(d *Details) {
 	k.name("purchase_order", d.PurchaseOrder, false)
 	k.count("references", len(d.References), MaxList)
 	for i, r := range d.References {
-		k.name(at("references", i)+".kind", r.Kind, true)
-		k.name(at("references", i)+".value", r.Value, true)
+		k.name(k.at("references", i)+".kind", r.Kind, true)
+		k.name(k.at("references", i)+".value", r.Value, true)
 	}
 	if _, ok := MinorUnits(d.Currency); !ok {
 		k.fail("currency", "unknown_currency", "%.40q is not a currency of ISO 4217", d.Currency)
@@ -392,38 +451,32 @@ func (k *checker) details(d *Details) {
 	k.documents("documents", d.Documents)
 	k.count("extensions", len(d.Extensions), 100)
 	for i, e := range d.Extensions {
-		k.name(at("extensions", i)+".name", e.Name, true)
-		k.text(at("extensions", i)+".value", e.Value)
+		k.name(k.at("extensions", i)+".name", e.Name, true)
+		k.text(k.at("extensions", i)+".value", e.Value)
 	}
 }
 
-var regionCode = regexp.MustCompile(`^[A-Z0-9]{1,3}$`)
-
 func (k *checker) party(field string, p Party) {
+	field = k.path(field)
 	k.count(field+".identifiers", len(p.Identifiers), 20)
 	for i, id := range p.Identifiers {
-		k.name(at(field+".identifiers", i)+".scheme", id.Scheme, true)
-		k.name(at(field+".identifiers", i)+".value", id.Value, true)
+		k.name(k.at(field+".identifiers", i)+".scheme", id.Scheme, true)
+		k.name(k.at(field+".identifiers", i)+".value", id.Value, true)
 	}
 	if p.Country != "" && !ValidCountry(p.Country) {
 		k.fail(field+".country", "unknown_country", "%.40q is not a country of ISO 3166-1 alpha-2", p.Country)
 	}
-	if p.Region != "" && !regionCode.MatchString(p.Region) {
+	if p.Region != "" && !consists(p.Region, 1, 3, capitals+digits) {
 		k.fail(field+".region", "unknown_region", "a region is the part of its ISO 3166-2 code after the country, not %.40q", p.Region)
 	}
 }
 
-var (
-	incotermsRule    = regexp.MustCompile(`^[A-Z]{3}$`)
-	incotermsVersion = regexp.MustCompile(`^(19|20)\d\d$`)
-)
-
 func (k *checker) terms(t Terms) {
-	if t.Incoterms.Rule != "" && !incotermsRule.MatchString(t.Incoterms.Rule) {
+	if t.Incoterms.Rule != "" && !consists(t.Incoterms.Rule, 3, 3, capitals) {
 		k.fail("terms.incoterms.rule", "unknown_value", "an Incoterms rule has three letters such as DAP, not %.40q", t.Incoterms.Rule)
 	}
-	if t.Incoterms.Version != "" && !incotermsVersion.MatchString(t.Incoterms.Version) {
-		k.fail("terms.incoterms.version", "unknown_value", "an Incoterms version is a year such as 2020, not %.40q", t.Incoterms.Version)
+	if v := t.Incoterms.Version; v != "" && (!consists(v, 4, 4, digits) || v[:2] != "19" && v[:2] != "20") {
+		k.fail("terms.incoterms.version", "unknown_value", "an Incoterms version is a year such as 2020, not %.40q", v)
 	}
 	k.name("terms.incoterms.place", t.Incoterms.Place, false)
 	k.name("terms.payment", t.Payment, false)
@@ -438,12 +491,13 @@ func (k *checker) lines(field string, lines []Line) {
 		if k.err != nil {
 			return
 		}
-		k.line(at(field, i)+".", &lines[i])
+		k.line(k.at(field, i)+".", &lines[i])
 	}
 }
 
 // line checks a line, the names of whose fields begin with prefix.
 func (k *checker) line(prefix string, l *Line) {
+	prefix = k.path(prefix)
 	if l.ID != "" {
 		k.fail(prefix+"id", "unexpected", "the ledger numbers the lines; the buyer's own number goes into buyer_line")
 	}
@@ -466,10 +520,8 @@ func (k *checker) line(prefix string, l *Line) {
 	k.taxes(prefix+"taxes", l.Taxes)
 }
 
-var unitCode = regexp.MustCompile(`^[A-Z0-9]{2,3}$`)
-
 func (k *checker) unit(field, u string) {
-	if u != "" && !unitCode.MatchString(u) {
+	if u != "" && !consists(u, 2, 3, capitals+digits) {
 		k.fail(field, "unknown_unit", "a unit is a code of UN/ECE Recommendation 20 such as C62 or KGM, not %.40q", u)
 	}
 }
@@ -506,6 +558,7 @@ func (k *checker) sha256(field, s string, required bool) {
 }
 
 func (k *checker) price(field string, p Price) {
+	field = k.path(field)
 	k.positive(field+".amount", p.Amount, true)
 	if p.BaseQuantity != nil {
 		k.positive(field+".base_quantity", *p.BaseQuantity, false)
@@ -519,33 +572,33 @@ func (k *checker) adjustments(field string, list []Adjustment) {
 	k.count(field, len(list), MaxList)
 	for i, a := range list {
 		if a.Kind != Allowance && a.Kind != Charge {
-			k.fail(at(field, i)+".kind", "unknown_value", "an adjustment is an allowance or a charge, not %.40q", a.Kind)
+			k.fail(k.at(field, i)+".kind", "unknown_value", "an adjustment is an allowance or a charge, not %.40q", a.Kind)
 		}
-		k.name(at(field, i)+".code", a.Code, false)
-		k.text(at(field, i)+".reason", a.Reason)
-		k.positive(at(field, i)+".amount", a.Amount, true)
+		k.name(k.at(field, i)+".code", a.Code, false)
+		k.text(k.at(field, i)+".reason", a.Reason)
+		k.positive(k.at(field, i)+".amount", a.Amount, true)
 	}
 }
 
 func (k *checker) taxes(field string, list []Tax) {
 	k.count(field, len(list), MaxList)
 	for i, t := range list {
-		k.name(at(field, i)+".category", t.Category, false)
+		k.name(k.at(field, i)+".category", t.Category, false)
 		if t.Rate != nil {
-			k.positive(at(field, i)+".rate", *t.Rate, true)
+			k.positive(k.at(field, i)+".rate", *t.Rate, true)
 		}
-		k.number(at(field, i)+".amount", t.Amount)
+		k.number(k.at(field, i)+".amount", t.Amount)
 	}
 }
 
 func (k *checker) documents(field string, list []Document) {
 	k.count(field, len(list), 100)
 	for i, d := range list {
-		k.name(at(field, i)+".name", d.Name, true)
-		k.sha256(at(field, i)+".sha256", d.SHA256, true)
-		k.name(at(field, i)+".media_type", d.MediaType, false)
+		k.name(k.at(field, i)+".name", d.Name, true)
+		k.sha256(k.at(field, i)+".sha256", d.SHA256, true)
+		k.name(k.at(field, i)+".media_type", d.MediaType, false)
 		if d.Size < 0 || d.Size > 1<<40 {
-			k.fail(at(field, i)+".size", "out_of_range", "a document has 0 to 2^40 bytes, not %d", d.Size)
+			k.fail(k.at(field, i)+".size", "out_of_range", "a document has 0 to 2^40 bytes, not %d", d.Size)
 		}
 	}
 }

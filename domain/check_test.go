@@ -344,3 +344,50 @@ func TestNaughtyStrings(t *testing.T) {
 		t.Errorf("only %d of %d were accepted anywhere", accepted, len(naughty))
 	}
 }
+
+// Codes of a fixed form are taken or refused by their first and last letters and everything between.
+func TestCheckCodes(t *testing.T) {
+	for _, tt := range []struct {
+		field    string
+		set      func(*domain.Submit, string)
+		good, no []string
+	}{
+		{"lines[0].unit", func(s *domain.Submit, v string) { s.Lines[0].Unit = v },
+			[]string{"", "C62", "KG", "00"}, []string{"C", "C622", "c62", "C 2", "C6\n", "É", "É2"}},
+		{"parties.buyer.region", func(s *domain.Submit, v string) { s.Parties.Buyer.Region = v },
+			[]string{"", "1", "CA", "BRE"}, []string{"ca", "BREM", "C-A", "É"}},
+		{"terms.incoterms.rule", func(s *domain.Submit, v string) { s.Terms.Incoterms.Rule = v },
+			[]string{"", "DAP"}, []string{"DA", "DAPX", "dap", "D1P", "D P"}},
+		{"terms.incoterms.version", func(s *domain.Submit, v string) { s.Terms.Incoterms.Version = v },
+			[]string{"", "1999", "2020"}, []string{"199", "20201", "1820", "2120", "20x0", "x020"}},
+	} {
+		check := func(value string) error {
+			submit := clone(domaintest.Actions()[0]).(domain.Submit)
+			tt.set(&submit, value)
+			return domain.Command{BusinessUnit: "main", Actor: domain.Actor{Kind: "person", Subject: "x"}, Do: submit}.Check()
+		}
+		for _, value := range tt.good {
+			if err := check(value); err != nil {
+				t.Errorf("%s %q: %v", tt.field, value, err)
+			}
+		}
+		for _, value := range tt.no {
+			var bad *domain.Malformed
+			if err := check(value); !errors.As(err, &bad) || bad.Field != tt.field {
+				t.Errorf("%s %q: %v", tt.field, value, err)
+			}
+		}
+	}
+}
+
+// What is good is checked without a name being put together.
+func TestCheckAllocatesLittle(t *testing.T) {
+	submit := clone(domaintest.Actions()[0]).(domain.Submit)
+	for len(submit.Lines) < 100 {
+		submit.Lines = append(submit.Lines, submit.Lines[0])
+	}
+	c := domain.Command{BusinessUnit: "main", Actor: domain.Actor{Kind: "person", Subject: "x"}, Do: submit}
+	if n := testing.AllocsPerRun(10, func() { _ = c.Check() }); n > 300 { // its hashes are decoded
+		t.Errorf("%v allocations", n)
+	}
+}

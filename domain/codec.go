@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // ErrUnknownEvent is returned for an event of a type that this version does not know.
@@ -15,30 +14,29 @@ var ErrUnknownEvent = errors.New("unknown type of event")
 
 // EncodeEvent returns the bytes of an event as the ledger keeps them: JSON in canonical form, so that equal events
 // have equal bytes.
-func EncodeEvent(e Event) ([]byte, error) {
-	data, err := encode(e)
-	if err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", e.Type(), err)
+func EncodeEvent(e Event) ([]byte, error) { return AppendEvent(make([]byte, 0, 512), e) }
+
+// AppendEvent appends the bytes of an event, as EncodeEvent returns them, to b.
+func AppendEvent(b []byte, e Event) ([]byte, error) {
+	c := coder{out: b, writing: true}
+	if c.write(e); c.err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", e.Type(), c.err)
 	}
-	return data, nil
+	return c.out, nil
+}
+
+// write writes a value behind what was written.
+func (c *coder) write(v coded) {
+	c.open()
+	v.code(c)
+	c.close()
 }
 
 // DecodeEvent reads what EncodeEvent of this or any earlier version wrote, and nothing else. It returns
 // [ErrUnknownEvent] for a type from a later version.
 func DecodeEvent(typ string, data []byte) (Event, error) {
-	var text strings.Builder
-	return decodeEvent(typ, data, new(coder), &text)
-}
-
-func decodeEvent(typ string, data []byte, c *coder, text *strings.Builder) (Event, error) {
-	e := newEvent(typ)
-	if e == nil {
-		return nil, fmt.Errorf("%w %.80q", ErrUnknownEvent, typ)
-	}
-	if err := c.read(data, text, e); err != nil {
-		return nil, fmt.Errorf("decoding %s: %w", typ, err)
-	}
-	return e, nil
+	var e events
+	return e.read(new(coder), typ, string(data))
 }
 
 // EncodeMeta returns the bytes of an event's metadata as the ledger keeps them.
@@ -90,25 +88,27 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // personal section in the clear. Who asks and through which trace is left out: a retry may differ in these.
 func DigestOf(key []byte, c Command, p Personal) (Digest, error) {
 	var d Digest
-	action, err := encode(c.Do)
-	if err != nil {
-		return d, fmt.Errorf("encoding %s: %w", c.Do.Name(), err)
-	}
-	envelope, err := encode(c)
-	if err != nil {
-		return d, fmt.Errorf("encoding %s: %w", c.Do.Name(), err)
-	}
-	personal, err := encode(&p)
-	if err != nil {
-		return d, fmt.Errorf("encoding %s: %w", c.Do.Name(), err)
+	w := coder{out: make([]byte, 0, 1<<10), writing: true}
+	w.part(func() { w.out = append(w.out, c.Do.Name()...) })
+	w.part(func() { w.write(&c) })
+	w.part(func() { w.write(c.Do) })
+	w.part(func() { w.write(&p) })
+	if w.err != nil {
+		return d, fmt.Errorf("encoding %s: %w", c.Do.Name(), w.err)
 	}
 	mac := hmac.New(sha256.New, key)
-	for _, part := range [][]byte{[]byte(c.Do.Name()), envelope, action, personal} {
-		_, _ = mac.Write(binary.BigEndian.AppendUint32(nil, uint32(len(part))))
-		_, _ = mac.Write(part)
-	}
+	_, _ = mac.Write(w.out)
 	mac.Sum(d[:0])
 	return d, nil
+}
+
+// part writes something behind its length.
+func (c *coder) part(write func()) {
+	const length = 4
+	begin := len(c.out)
+	c.out = append(c.out, make([]byte, length)...)
+	write()
+	binary.BigEndian.PutUint32(c.out[begin:], uint32(len(c.out)-begin-length))
 }
 
 // code describes what of a command's envelope belongs to what it asks for.

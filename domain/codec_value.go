@@ -3,7 +3,7 @@ package domain
 // The members of the values that events, actions and folded orders are made of.
 
 func (d *Details) code(c *coder) {
-	str(c, "kind", &d.Kind)
+	str(c, "kind", (*string)(&d.Kind))
 	str(c, "channel", &d.Channel)
 	str(c, "purchase_order", &d.PurchaseOrder)
 	list(c, "references", &d.References, (*Reference).code)
@@ -41,7 +41,7 @@ func (p *Parties) code(c *coder) {
 }
 
 func (p *Party) code(c *coder) {
-	list(c, "identifiers", &p.Identifiers, (*Identifier).code)
+	roomy(c, "identifiers", &p.Identifiers, &c.room.identifiers, (*Identifier).code)
 	str(c, "country", &p.Country)
 	str(c, "region", &p.Region)
 }
@@ -170,7 +170,7 @@ func (c *coder) decision(d *Decision) {
 func (d *Decision) code(c *coder) {
 	str(c, "rule_set", &d.RuleSet)
 	str(c, "row", &d.Row)
-	list(c, "facts", &d.Facts, (*Fact).code)
+	roomy(c, "facts", &d.Facts, &c.room.facts, (*Fact).code)
 }
 
 func (f *Fact) code(c *coder) {
@@ -194,7 +194,7 @@ func (q *PartQuantity) code(c *coder) {
 func (a *Allocation) code(c *coder) {
 	str(c, "id", &a.ID)
 	str(c, "site", &a.Site)
-	list(c, "lines", &a.Lines, (*LineQuantity).code)
+	roomy(c, "lines", &a.Lines, &c.room.quantities, (*LineQuantity).code)
 }
 
 func (h *Hold) code(c *coder) {
@@ -206,15 +206,15 @@ func (h *Hold) code(c *coder) {
 }
 
 func (v *Confirmation) code(c *coder) {
-	str(c, "outcome", &v.Outcome)
+	str(c, "outcome", (*string)(&v.Outcome))
 	str(c, "reference", &v.Reference)
-	list(c, "lines", &v.Lines, (*LineConfirmation).code)
+	roomy(c, "lines", &v.Lines, &c.room.answers, (*LineConfirmation).code)
 	c.reason(&v.Reason)
 }
 
 func (l *LineConfirmation) code(c *coder) {
 	str(c, "line", &l.Line)
-	list(c, "promises", &l.Promises, (*Promise).code)
+	roomy(c, "promises", &l.Promises, &c.room.promises, (*Promise).code)
 	str(c, "substitute", &l.Substitute)
 	c.decimal("backordered", &l.Backordered)
 	c.decimal("cancelled", &l.Cancelled)
@@ -231,7 +231,7 @@ func (s *Shipment) code(c *coder) {
 	str(c, "id", &s.ID)
 	str(c, "carrier", &s.Carrier)
 	str(c, "tracking", &s.Tracking)
-	list(c, "lines", &s.Lines, (*LineQuantity).code)
+	roomy(c, "lines", &s.Lines, &c.room.quantities, (*LineQuantity).code)
 	list(c, "documents", &s.Documents, (*Document).code)
 }
 
@@ -280,7 +280,7 @@ func (o *Order) code(c *coder) {
 	list(c, "fulfilments", &o.Fulfilments, (*Fulfilment).code)
 	list(c, "holds", &o.Holds, (*Hold).code)
 	number(c, "holds_ever", &o.HoldsEver)
-	str(c, "verdict", &o.Verdict)
+	str(c, "verdict", (*string)(&o.Verdict))
 	c.reason(&o.Reason)
 	c.decision(&o.Decision)
 	c.bool("closed", &o.Closed)
@@ -302,7 +302,7 @@ func (l *OrderLine) code(c *coder) {
 func (f *Fulfilment) code(c *coder) {
 	str(c, "id", &f.ID)
 	str(c, "site", &f.Site)
-	str(c, "phase", &f.Phase)
+	str(c, "phase", (*string)(&f.Phase))
 	list(c, "parts", &f.Parts, (*Part).code)
 	c.decision(&f.Decision)
 	pointer(c, "confirmation", &f.Confirmation, (*Confirmation).code)

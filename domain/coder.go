@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/google/uuid"
 )
@@ -29,15 +30,14 @@ type coder struct {
 	out     []byte // what was written
 	first   bool   // the next member is the first of its object
 
-	in   string // what is read, and padding
-	size int    // of in without the padding
+	in   string // what is read
 	pos  int    // how much of in has been read
 	next byte   // begins the name of the next member, which stands at pos; 0 at the end of an object
 	err  error
-}
 
-// padding follows what is read. A NUL may stand nowhere, so whatever looks for something comes to an end there.
-const padding = "\x00\x00\x00\x00\x00\x00\x00\x00"
+	room    room // for lists
+	sharing bool // lists of several values share memory
+}
 
 // A coded value describes its members.
 type coded interface{ code(*coder) }
@@ -53,21 +53,16 @@ func encode(v coded) ([]byte, error) {
 
 // decode reads the canonical JSON of a value. The strings it sets share one copy of data.
 func decode(data []byte, v coded) error {
-	var text strings.Builder
-	return new(coder).read(data, &text, v)
+	return new(coder).read(string(data), v)
 }
 
-// read reads a value. It keeps a copy of data at the end of text, which the strings it sets are part of.
-func (c *coder) read(data []byte, text *strings.Builder, v coded) error {
-	start, size := text.Len(), len(data)
-	text.Grow(size + len(padding))
-	_, _ = text.Write(data)
-	_, _ = text.WriteString(padding)
-	*c = coder{in: text.String()[start:], size: size}
+// read reads a value. The strings it sets are parts of data.
+func (c *coder) read(data string, v coded) error {
+	c.in, c.pos, c.next, c.err = data, 0, 0, nil
 	c.open()
 	v.code(c)
 	c.close()
-	if c.err == nil && c.pos != size {
+	if c.err == nil && c.pos != len(data) {
 		c.fail("more follows the value")
 	}
 	return c.err
@@ -77,23 +72,29 @@ func (c *coder) read(data []byte, text *strings.Builder, v coded) error {
 func (c *coder) fail(format string, args ...any) {
 	if c.err == nil {
 		c.err = fmt.Errorf("byte %d: %s", c.pos, fmt.Sprintf(format, args...))
-		c.next, c.pos = 0, c.size
+		c.next, c.pos = 0, len(c.in)
 	}
 }
 
 // open begins an object. Its members follow, and then close.
 func (c *coder) open() {
+	if i := c.pos + 2; uint(i) < uint(len(c.in)) && c.in[i-1] == '"' && c.in[i-2] == '{' {
+		c.pos, c.next = i, c.in[i]
+	} else {
+		c.anyObject()
+	}
+}
+
+func (c *coder) anyObject() {
 	switch {
 	case c.writing:
 		c.out = append(c.out, '{')
 		c.first = true
-	case !c.at('{'):
-		c.fail("expected an object")
-	case c.in[c.pos+1] == '}':
+	case c.at('{') && c.peek(c.pos+1) == '}':
 		c.pos++
 		c.next = 0
 	default:
-		c.name()
+		c.fail("expected an object")
 	}
 }
 
@@ -119,9 +120,9 @@ func (c *coder) member(name string, present bool) bool {
 
 // named passes over the name of the next member and reports true if it is the given one.
 func (c *coder) named(name string) bool {
-	end := c.pos + len(name)
-	if in := c.in; end+1 < len(in) && in[end] == '"' && in[end+1] == ':' && in[c.pos:end] == name {
-		c.pos = end + 2
+	end := c.pos + len(name) + 2
+	if end <= len(c.in) && c.in[end-2:end] == `":` && c.in[c.pos:end-2] == name {
+		c.pos = end
 		return true
 	}
 	return false
@@ -140,74 +141,78 @@ func (c *coder) begin(name string) bool {
 
 // done ends a member. After one that was read it comes to the name of the next.
 func (c *coder) done() {
-	if c.writing {
-		return
-	}
-	switch c.in[c.pos] {
-	case ',':
-		c.name()
-	case '}':
-		c.next = 0
-	default:
-		c.fail("expected , or }")
+	if !c.writing && !c.follow(c.pos) {
+		c.fail("expected , or } after a value")
 	}
 }
 
-// name passes over a brace or comma and comes to the name of the member that follows.
-func (c *coder) name() {
-	at := c.pos + 2
-	if c.in[at-1] != '"' {
-		c.fail("expected a member")
-		return
-	}
-	c.pos, c.next = at, c.in[at]
-}
-
-func (c *coder) at(b byte) bool { return c.in[c.pos] == b }
-
-// str codes a string, left out where empty. S may be any string type.
-func str[S ~string](c *coder, name string, v *S) {
-	if c.next == name[0] || c.writing {
-		text(c, name, v)
-	}
-}
-
-func text[S ~string](c *coder, name string, v *S) {
-	if c.writing {
-		if *v != "" {
-			c.begin(name)
-			c.quote(string(*v))
-		}
-		return
-	}
-	if s, ok := c.quoted(name); ok {
-		*v = S(s)
-	}
-}
-
-// quoted reads a member whose value is a string, if it is the next one.
-func (c *coder) quoted(name string) (string, bool) {
-	if !c.named(name) {
-		return "", false
-	}
+// follow passes over what stands at i after the value of a member: a comma and what begins the name of the next one, or
+// nothing where the object ends.
+func (c *coder) follow(i int) bool {
 	in := c.in
-	if in[c.pos] == '"' { // then this is almost always there: a plain string, and the next member or the object's end
-		start := c.pos + 1
-		end := plain(in, start)
-		switch {
-		case in[end] != '"' || end == start:
-		case in[end+1] == ',' && in[end+2] == '"':
-			c.pos, c.next = end+3, in[end+3]
-			return in[start:end], true
-		case in[end+1] == '}':
-			c.pos, c.next = end+1, 0
-			return in[start:end], true
+	if uint(i) < uint(len(in)) {
+		if in[i] == '}' {
+			c.pos, c.next = i, 0
+			return true
+		}
+		if i += 2; uint(i) < uint(len(in)) && in[i-1] == '"' && in[i-2] == ',' {
+			c.pos, c.next = i, in[i]
+			return true
 		}
 	}
-	s := c.unquote()
-	c.present(name, s != "")
+	return false
+}
+
+// peek returns the byte at i, or 0 behind the last. A NUL may stand nowhere.
+func (c *coder) peek(i int) byte {
+	if uint(i) < uint(len(c.in)) {
+		return c.in[i]
+	}
+	return 0
+}
+
+func (c *coder) at(b byte) bool { return c.peek(c.pos) == b }
+
+// str codes a string, left out where empty.
+func str(c *coder, name string, v *string) {
+	if c.next == name[0] || c.writing {
+		c.text(name, v)
+	}
+}
+
+func (c *coder) text(name string, v *string) {
+	if !c.named(name) {
+		if c.writing && *v != "" {
+			c.begin(name)
+			c.quote(*v)
+		}
+		return
+	}
+	// This is almost always there: a plain string, and then the next member or the object's end.
+	if rest := c.in[c.pos:]; len(rest) > 0 && rest[0] == '"' {
+		end := plain(rest, 1)
+		if end > 1 && end+3 < len(rest) && rest[end] == '"' {
+			switch rest[end+1] {
+			case '}':
+				*v = rest[1:end]
+				c.pos, c.next = c.pos+end+1, 0
+				return
+			case ',':
+				if rest[end+2] == '"' {
+					*v = rest[1:end]
+					c.pos, c.next = c.pos+end+3, rest[end+3]
+					return
+				}
+			}
+		}
+	}
+	c.anyText(name, v)
+}
+
+func (c *coder) anyText(name string, v *string) {
+	*v = c.unquote()
+	c.present(name, *v != "")
 	c.done()
-	return s, true
 }
 
 // present fails for a member that was read and, being zero, should have been left out.
@@ -245,7 +250,7 @@ func number[N ~int | ~int64 | ~uint32 | ~uint64](c *coder, name string, v *N) {
 		return
 	}
 	end := c.pos
-	for c.in[end] >= '0' && c.in[end] <= '9' || c.in[end] == '-' {
+	for c.peek(end)-'0' <= 9 || c.peek(end) == '-' {
 		end++
 	}
 	digits := c.in[c.pos:end]
@@ -269,9 +274,13 @@ func (c *coder) decimal(name string, v *Decimal) {
 
 // always codes a number that is written also where it is 0.
 func (c *coder) always(name string, v *Decimal) {
-	if c.member(name, true) {
+	switch {
+	case c.writing:
+		c.begin(name)
 		c.digits(name, v)
-	} else {
+	case c.next == name[0] && c.named(name):
+		c.digits(name, v)
+	default:
 		c.fail("%s is missing", name)
 	}
 }
@@ -295,10 +304,8 @@ func (c *coder) digits(name string, v *Decimal) {
 		c.out = append(c.out, '"')
 		return
 	}
-	if d, size := short(c.in[c.pos:]); size > 0 {
+	if d, end := short(c.in, c.pos); end > 0 && c.follow(end) {
 		*v = d
-		c.pos += size
-		c.done()
 		return
 	}
 	s := c.unquote()
@@ -349,11 +356,19 @@ func (c *coder) uuid(name string, v *uuid.UUID) {
 		return
 	}
 	s := c.unquote()
-	id, err := uuid.Parse(s)
-	if err != nil || len(s) != 36 || strings.ToLower(s) != s {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		c.fail("%s: expected a UUID", name)
+		return
+	}
+	bad := byte(0)
+	for i, at := range [...]int{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34} {
+		high, low := fromHex(s[at]), fromHex(s[at+1])
+		v[i] = high<<4 | low
+		bad |= high | low
+	}
+	if bad > 15 {
 		c.fail("%s: expected a UUID", name)
 	}
-	*v = id
 	c.present(name, *v != uuid.Nil)
 	c.done()
 }
@@ -411,13 +426,18 @@ func structure[T any](c *coder, name string, v *T, present bool, code func(*T, *
 }
 
 func substructure[T any](c *coder, name string, v *T, code func(*T, *coder)) {
-	if c.member(name, true) {
-		c.open()
-		c.present(name, c.writing || c.next != 0)
-		code(v, c)
-		c.close()
-		c.done()
+	if c.writing {
+		c.begin(name)
+	} else if !c.named(name) {
+		return
 	}
+	c.open()
+	if c.next == 0 {
+		c.present(name, c.writing)
+	}
+	code(v, c)
+	c.close()
+	c.done()
 }
 
 // required codes a struct that is written also where all its members are zero.
@@ -449,11 +469,18 @@ func pointer[T any](c *coder, name string, v **T, code func(*T, *coder)) {
 // list codes structs, left out where there are none.
 func list[T any](c *coder, name string, v *[]T, code func(*T, *coder)) {
 	if c.next == name[0] || c.writing {
-		elements(c, name, v, code)
+		elements(c, name, v, nil, code)
 	}
 }
 
-func elements[T any](c *coder, name string, v *[]T, code func(*T, *coder)) {
+// roomy is list for structs of which there are many. They are read into free, the part of the room that is for them.
+func roomy[T any](c *coder, name string, v, free *[]T, code func(*T, *coder)) {
+	if c.next == name[0] || c.writing {
+		elements(c, name, v, free, code)
+	}
+}
+
+func elements[T any](c *coder, name string, v, free *[]T, code func(*T, *coder)) {
 	if c.writing {
 		if len(*v) > 0 {
 			c.begin(name)
@@ -471,25 +498,47 @@ func elements[T any](c *coder, name string, v *[]T, code func(*T, *coder)) {
 		return
 	}
 	start := c.pos
-	list := make([]T, 0, c.count())
-	for c.another(len(list)) {
+	var list []T
+	least := 1
+	if free != nil {
+		list = *free
+		if c.sharing {
+			least = chunk / int(unsafe.Sizeof(list[0]))
+		}
+	}
+	if !c.at('[') {
+		c.fail("expected a list")
+		return
+	}
+	for more := true; more; more = c.at(',') {
+		c.pos++
 		if n := len(list); n == cap(list) {
-			// As many more as there is room for, were they like those so far.
-			list = slices.Grow(list, min(7*n, (c.size-c.pos)*n/(c.pos-start)+1))
+			list = slices.Grow(list, max(least, c.more(n, start)))
 		}
 		list = list[:len(list)+1]
 		c.open()
 		code(&list[len(list)-1], c)
 		c.close()
 	}
-	*v = list
+	if free != nil {
+		*free = list[len(list):]
+	}
+	*v = list[:len(list):len(list)]
+	if !c.at(']') {
+		c.fail("expected , or ]")
+		return
+	}
+	c.pos++
 	c.done()
 }
 
-// count returns how many structs to make room for in the list that comes next: as many as it seems to have, or a few.
-func (c *coder) count() int {
-	rest := c.in[c.pos:]
-	return max(1, min(strings.Count(rest[:strings.IndexByte(rest, ']')+1], "{"), 4))
+// more returns how many structs to make room for in a list that began at start, of which n have been read.
+func (c *coder) more(n, start int) int {
+	if n > 0 { // as many more as there is input for, were they like those so far
+		return min(7*n, (len(c.in)-c.pos)*n/(c.pos-start)+1)
+	}
+	rest := c.in[c.pos:] // as many as there seem to be, or a few
+	return min(strings.Count(rest[:strings.IndexByte(rest, ']')+1], "{"), 4)
 }
 
 // strs codes strings, left out where there are none.

@@ -19,26 +19,18 @@ func Decide(o Order, c Command, p Policy, now time.Time) ([]Event, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	if c.Occurred.After(now.Add(24 * time.Hour)) {
-		return nil, malformed("occurred", "in_future", "%s has not happened yet", c.Occurred.Format(time.RFC3339))
-	}
+	events, _, err := DecideChecked(o, c, p, now)
+	return events, err
+}
+
+// DecideChecked is Decide for a command that [Command.Check] has accepted. It also returns the order as the events leave
+// it.
+func DecideChecked(o Order, c Command, p Policy, now time.Time) ([]Event, Order, error) {
 	d := &decider{order: o, policy: p}
-	if submit, ok := c.Do.(Submit); ok {
-		if err := d.submit(c, submit); err != nil {
-			return nil, err
-		}
-		return d.events, nil
+	if err := d.decide(c, now); err != nil {
+		return nil, o, err
 	}
-	if !o.Exists() || o.BusinessUnit != c.BusinessUnit {
-		return nil, refuse(CodeUnknownOrder, "there is no order %s", c.Order)
-	}
-	if c.Expected != nil && *c.Expected != o.Revision() {
-		return nil, refuse(CodeStaleRevision, "the order has changed: it is at revision %d, not %d", o.Revision(), *c.Expected)
-	}
-	if err := d.do(c.Do); err != nil {
-		return nil, err
-	}
-	return d.events, nil
+	return d.events, d.order, nil
 }
 
 // A decider gathers events, and the order as they leave it.
@@ -51,6 +43,22 @@ type decider struct {
 func (d *decider) emit(e Event) {
 	d.events = append(d.events, e)
 	d.order = Evolve(d.order, e)
+}
+
+func (d *decider) decide(c Command, now time.Time) error {
+	if c.Occurred.After(now.Add(24 * time.Hour)) {
+		return malformed("occurred", "in_future", "%s has not happened yet", c.Occurred.Format(time.RFC3339))
+	}
+	if submit, ok := c.Do.(Submit); ok {
+		return d.submit(c, submit)
+	}
+	if !d.order.Exists() || d.order.BusinessUnit != c.BusinessUnit {
+		return refuse(CodeUnknownOrder, "there is no order %s", c.Order)
+	}
+	if c.Expected != nil && *c.Expected != d.order.Revision() {
+		return refuse(CodeStaleRevision, "the order has changed: it is at revision %d, not %d", d.order.Revision(), *c.Expected)
+	}
+	return d.do(c.Do)
 }
 
 func (d *decider) do(a Action) error {
@@ -101,7 +109,7 @@ func (d *decider) submit(c Command, a Submit) error {
 	if e.Kind == "" {
 		e.Kind = Standard
 	}
-	totals, err := totalsOf(a.Details, Evolve(Order{}, e).Lines)
+	totals, err := totalsAsked(&e.Details, e.Lines)
 	if err != nil {
 		return inexact()
 	}

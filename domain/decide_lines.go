@@ -32,7 +32,7 @@ func (d *decider) amend(a Amend) error {
 		e.Taken = append(e.Taken, d.surplus(l.ID, *change.Quantity)...)
 	}
 	amended := Evolve(d.order, e)
-	totals, err := totalsOf(amended.Details, amended.Lines)
+	totals, err := totalsOf(&amended.Details, amended.Lines)
 	if err != nil {
 		return inexact()
 	}
@@ -79,7 +79,7 @@ func (d *decider) cancel(a Cancel) error {
 // cancelled completes the event with the totals that it leads to.
 func (d *decider) cancelled(e *Cancelled) error {
 	after := Evolve(d.order, e)
-	totals, err := totalsOf(after.Details, after.Lines)
+	totals, err := totalsOf(&after.Details, after.Lines)
 	if err != nil {
 		return inexact()
 	}

@@ -108,7 +108,12 @@ func scaled(n int64, like Decimal) (Decimal, error) {
 
 // Add returns a + b.
 func (a Decimal) Add(b Decimal) (Decimal, error) {
-	if alike(a, b) {
+	switch {
+	case a == Decimal{}:
+		return b, nil
+	case b == Decimal{}:
+		return a, nil
+	case alike(a, b):
 		return scaled(int64(a.d.Coef()+b.d.Coef()), a)
 	}
 	return exact(a.d.AddExact(b.d, max(a.d.Scale(), b.d.Scale())))
@@ -116,7 +121,10 @@ func (a Decimal) Add(b Decimal) (Decimal, error) {
 
 // Sub returns a − b.
 func (a Decimal) Sub(b Decimal) (Decimal, error) {
-	if alike(a, b) {
+	switch {
+	case b == Decimal{}:
+		return a, nil
+	case alike(a, b):
 		return scaled(int64(a.d.Coef())-int64(b.d.Coef()), a)
 	}
 	return exact(a.d.SubExact(b.d, max(a.d.Scale(), b.d.Scale())))

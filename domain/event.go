@@ -182,51 +182,6 @@ func (*Withdrawn) Type() string         { return "order.withdrawn.v1" }
 func (*HomeMoved) Type() string         { return "order.home_moved.v1" }
 func (*RuleSetActivated) Type() string  { return "ruleset.activated.v1" }
 
-// newEvent returns an empty event of a type, or nil for a type that this version does not know.
-func newEvent(typ string) Event {
-	switch typ {
-	case "order.submitted.v1":
-		return new(Submitted)
-	case "order.accepted.v1":
-		return new(Accepted)
-	case "order.rejected.v1":
-		return new(Rejected)
-	case "order.held.v1":
-		return new(Held)
-	case "order.released.v1":
-		return new(Released)
-	case "order.amended.v1":
-		return new(Amended)
-	case "order.routed.v1":
-		return new(Routed)
-	case "order.unrouted.v1":
-		return new(Unrouted)
-	case "order.confirmed.v1":
-		return new(Confirmed)
-	case "order.fulfilment_started.v1":
-		return new(FulfilmentStarted)
-	case "order.shipped.v1":
-		return new(Shipped)
-	case "order.delivered.v1":
-		return new(Delivered)
-	case "order.fulfilment_failed.v1":
-		return new(FulfilmentFailed)
-	case "order.cancelled.v1":
-		return new(Cancelled)
-	case "order.returned.v1":
-		return new(Returned)
-	case "order.closed.v1":
-		return new(Closed)
-	case "order.withdrawn.v1":
-		return new(Withdrawn)
-	case "order.home_moved.v1":
-		return new(HomeMoved)
-	case "ruleset.activated.v1":
-		return new(RuleSetActivated)
-	}
-	return nil
-}
-
 // A Meta is what stands beside every event: who asked, why, and when it happened.
 type Meta struct {
 	Command      uuid.UUID // the command that led to the event

@@ -249,7 +249,7 @@ func (o draft) promise(n int, line func(int) string) {
 		if i < 0 {
 			continue
 		}
-		day := promised(&o.Lines[i], shares)
+		day := promised(&o.Lines[i], &shares)
 		if day == o.Lines[i].Promised {
 			continue
 		}
@@ -265,11 +265,11 @@ func (o draft) promise(n int, line func(int) string) {
 }
 
 // promised is what [OrderLine.Promised] says of a line.
-func promised(l *OrderLine, shares shares) string {
+func promised(l *OrderLine, shares *shares) string {
 	var allocated Decimal
-	var last string
-	live, silent := false, false
-	for f, p := range shares.of(l.ID) {
+	last, live, silent := "", false, false
+	at := shares.of(l.ID)
+	for f, p := shares.next(l.ID, &at); f != nil; f, p = shares.next(l.ID, &at) {
 		allocated = plus(allocated, p.Quantity)
 		if !p.Delivered.Less(p.Quantity) {
 			continue
@@ -279,10 +279,12 @@ func promised(l *OrderLine, shares shares) string {
 			live = true
 			silent = silent || day == ""
 		}
-		last = max(last, day)
+		if day > last {
+			last = day
+		}
 	}
 	switch {
-	case silent, allocated.Less(l.Active()):
+	case silent, allocated.Less(less(l.Quantity, l.Cancelled)):
 		return ""
 	case !live:
 		return l.Promised
@@ -302,9 +304,12 @@ func (f *Fulfilment) due(p *Part) string {
 	}
 	var day string
 	var promised Decimal
-	for _, q := range c.Promises {
+	for i := range c.Promises {
+		q := &c.Promises[i]
 		promised = plus(promised, q.Quantity)
-		day = max(day, q.Date.Day)
+		if q.Date.Day > day {
+			day = q.Date.Day
+		}
 	}
 	if promised.Less(less(p.Quantity, p.Shipped)) {
 		return ""
@@ -364,6 +369,9 @@ func (f *Fulfilment) arrive(e *Delivered) {
 				left = s.left(q.Line, arrived)
 			}
 			if n := minDecimal(q.Quantity, left); n.Sign() > 0 {
+				if f.Arrived == nil {
+					f.Arrived = make([]Arrival, 0, len(f.Parts)) // as most arrive at once
+				}
 				a := Arrival{Shipment: s.ID, Line: q.Line, Quantity: n}
 				f.Arrived = append(f.Arrived, a)
 				if byShipment != nil {

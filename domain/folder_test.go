@@ -84,6 +84,53 @@ func TestFolderFails(t *testing.T) {
 	}
 }
 
+// A folder takes what DecodeEvent takes, and a first event comes to the same in it as with Evolve.
+func TestFolderTakesWhatDecodeTakes(t *testing.T) {
+	var f domain.Folder
+	rapid.Check(t, func(t *rapid.T) {
+		e := randomEvent(t)
+		data, err := domain.EncodeEvent(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data = damaged(t, data)
+		decoded, want := domain.DecodeEvent(e.Type(), data)
+		f.Reset()
+		if err := f.Add(e.Type(), data); fmt.Sprint(err) != fmt.Sprint(want) {
+			t.Fatalf("got %v, want %v", err, want)
+		}
+		var o domain.Order
+		if want == nil {
+			o = domain.Evolve(o, decoded)
+		}
+		wantSame(t, o, f.Order())
+	})
+}
+
+// What a folder has given stays as it is while the folder goes on to other histories.
+func TestFolderReset(t *testing.T) {
+	var f domain.Folder
+	f.Reset()
+	var orders []domain.Order
+	var was [][]byte
+	for i := range 200 {
+		var o domain.Order
+		history := drawnHistory(t, i)
+		if i%3 == 0 {
+			history = typicalHistory(t)
+		}
+		for _, s := range history {
+			o = domain.Evolve(o, mustDecode(t, s))
+		}
+		orders, was = append(orders, fold(t, &f, history)), append(was, encoded(t, o))
+	}
+	for i, o := range orders {
+		if !bytes.Equal(encoded(t, o), was[i]) {
+			t.Fatalf("order %d is\n%s\nwant\n%s", i, encoded(t, o), was[i])
+		}
+	}
+}
+
 // What is said of many lines at once is what would be said of them one by one.
 func TestManyLines(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

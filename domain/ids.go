@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"crypto/sha1"
 	"encoding/binary"
 	"strconv"
 	"strings"
@@ -14,27 +15,44 @@ var namespace = uuid.MustParse("8f4b1a52-6b0e-5c3d-9d0a-3f0d1b7c2e64")
 // OrderID names the order that a submitter asks for with an idempotency key: the same key names the same order for
 // ever, in every region. Nothing of it comes from what the order says.
 func OrderID(businessUnit, submitter, key string) uuid.UUID {
-	return derive("order", businessUnit, submitter, key)
+	return make(parts, 0, roomForParts).begin("order").text(businessUnit).text(submitter).text(key).id()
 }
 
 // CommandID names a command that a submitter sends to an order with an idempotency key, retries included.
 func CommandID(order uuid.UUID, submitter, key string) uuid.UUID {
-	return derive("command", order.String(), submitter, key)
+	return make(parts, 0, roomForParts).begin("command").uuid(order).text(submitter).text(key).id()
 }
 
 // EventID names the n-th event that a command leads to in a ledger.
 func EventID(command, ledger uuid.UUID, n int) uuid.UUID {
-	return derive("event", command.String(), ledger.String(), strconv.Itoa(n))
+	return make(parts, 0, roomForParts).begin("event").uuid(command).uuid(ledger).text(strconv.Itoa(n)).id()
 }
 
-// derive returns the UUIDv5 of parts, each preceded by its length so that no two lists of parts run together.
-func derive(parts ...string) uuid.UUID {
-	var b []byte
-	for _, p := range parts {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
-		b = append(b, p...)
-	}
-	return uuid.NewSHA1(namespace, b)
+// parts are what an id is derived from: the namespace, and texts, each preceded by its length so that no two lists of
+// texts run together.
+type parts []byte
+
+// roomForParts keeps parts off the heap, but for very long ones.
+const roomForParts = 256
+
+func (p parts) begin(kind string) parts { return append(p, namespace[:]...).text(kind) }
+
+func (p parts) text(s string) parts {
+	return append(binary.BigEndian.AppendUint32(p, uint32(len(s))), s...)
+}
+
+func (p parts) uuid(id uuid.UUID) parts {
+	text, _ := id.MarshalText() // it never fails
+	return append(binary.BigEndian.AppendUint32(p, uint32(len(text))), text...)
+}
+
+// id is the UUIDv5 of the parts.
+func (p parts) id() uuid.UUID {
+	sum := sha1.Sum(p)
+	id := uuid.UUID(sum[:len(uuid.UUID{})])
+	id[6] = id[6]&0x0f | 5<<4
+	id[8] = id[8]&0x3f | 0x80
+	return id
 }
 
 // StreamPrefix begins the names of the streams of orders.

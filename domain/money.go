@@ -40,37 +40,53 @@ func (p Price) AmountOf(quantity Decimal) (Decimal, error) {
 
 // totalsOf sums up lines, of which quantity tells how much is wanted, and the adjustments and taxes of a whole order.
 // Adjustments and taxes of lines of which nothing is wanted do not count, nor do those of an order without lines.
-func totalsOf(d Details, lines []OrderLine) (Totals, error) {
+func totalsOf(d *Details, lines []OrderLine) (Totals, error) {
 	var sum adder
-	any := false
-	for _, l := range lines {
-		active := l.Active()
-		if active.IsZero() {
-			continue
-		}
-		any = true
-		amount, err := l.Price.AmountOf(active)
-		sum.check(err)
-		sum.add(&sum.Lines, amount)
-		sum.adjust(l.Adjustments, l.Taxes)
+	for i := range lines {
+		sum.line(&lines[i].Line, lines[i].Active())
 	}
-	if any {
-		sum.adjust(d.Adjustments, d.Taxes)
+	return sum.total(d)
+}
+
+// totalsAsked are the totals of a new order, all of which is wanted.
+func totalsAsked(d *Details, lines []Line) (Totals, error) {
+	var sum adder
+	for i := range lines {
+		sum.line(&lines[i], lines[i].Quantity)
 	}
-	total, err := sum.Lines.Add(sum.Charges)
-	sum.check(err)
-	total, err = total.Sub(sum.Allowances)
-	sum.check(err)
-	total, err = total.Add(sum.Taxes)
-	sum.check(err)
-	sum.Total = total
-	return sum.Totals, sum.err
+	return sum.total(d)
 }
 
 // An adder sums up and remembers the first failure.
 type adder struct {
 	Totals
+	any bool // something is wanted
 	err error
+}
+
+func (s *adder) line(l *Line, wanted Decimal) {
+	if wanted.IsZero() {
+		return
+	}
+	s.any = true
+	amount, err := l.Price.AmountOf(wanted)
+	s.check(err)
+	s.add(&s.Lines, amount)
+	s.adjust(l.Adjustments, l.Taxes)
+}
+
+func (s *adder) total(d *Details) (Totals, error) {
+	if s.any {
+		s.adjust(d.Adjustments, d.Taxes)
+	}
+	total, err := s.Lines.Add(s.Charges)
+	s.check(err)
+	total, err = total.Sub(s.Allowances)
+	s.check(err)
+	total, err = total.Add(s.Taxes)
+	s.check(err)
+	s.Total = total
+	return s.Totals, s.err
 }
 
 func (s *adder) check(err error) {

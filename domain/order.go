@@ -302,7 +302,8 @@ func (o Order) Unallocated() []LineQuantity {
 	for i := range o.Lines {
 		l := &o.Lines[i]
 		var allocated Decimal
-		for _, p := range shares.of(l.ID) {
+		at := shares.of(l.ID)
+		for f, p := shares.next(l.ID, &at); f != nil; f, p = shares.next(l.ID, &at) {
 			allocated = plus(allocated, p.Quantity)
 		}
 		if q := less(l.Active(), allocated); q.Sign() > 0 {

@@ -3,7 +3,9 @@ package domain_test
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"slices"
@@ -203,6 +205,24 @@ func TestCustomer(t *testing.T) {
 	buyer := domain.Party{Identifiers: []domain.Identifier{id("vat", "DE1"), id("customer", "4711")}}
 	if got := domain.Subject("main", theOrder, buyer); got != "main/customer/4711" {
 		t.Errorf("the subject is %s", got)
+	}
+}
+
+// Digests are stored with events and compared with those of repeated commands for ever: they never change.
+func TestDigestIsFixed(t *testing.T) {
+	var all strings.Builder
+	for _, a := range domaintest.Actions() {
+		revision := uint64(0)
+		c := asked(domain.Order{}, a)
+		c.Expected, c.Occurred = &revision, now
+		d, err := domain.DigestOf(domaintest.Key, c, domaintest.Filled[domain.Personal]())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString(d.String())
+	}
+	if got, want := fmt.Sprintf("%x", sha256.Sum256([]byte(all.String()))), "2923447210013119e499713081b37b6d350bff83b4319b9b444f2f72a39dbc3b"; got != want {
+		t.Errorf("together they hash to %s, not to %s", got, want)
 	}
 }
 

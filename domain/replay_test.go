@@ -50,12 +50,13 @@ func benchmarkReplay(b *testing.B, histories [][]stored) {
 		}
 		wantSame(b, ours, theirs)
 	}
+	var f domain.Folder
 	var folding, limit time.Duration
 	b.ReportAllocs()
 	for b.Loop() {
 		start := time.Now()
 		for _, history := range histories {
-			folded(b, history)
+			fold(b, &f, history)
 		}
 		middle := time.Now()
 		for _, history := range histories {
@@ -178,9 +179,13 @@ func largeHistory(t testing.TB) []stored {
 func drawnHistories(t testing.TB, n int) [][]stored {
 	histories := make([][]stored, n)
 	for i := range histories {
-		histories[i] = store(t, domaintest.EventsOf(rapid.Custom(domaintest.History).Example(i)))
+		histories[i] = drawnHistory(t, i)
 	}
 	return histories
+}
+
+func drawnHistory(t testing.TB, seed int) []stored {
+	return store(t, domaintest.EventsOf(rapid.Custom(domaintest.History).Example(seed)))
 }
 
 // retailHistories are the lives of orders that a real shop got.
@@ -255,8 +260,9 @@ func BenchmarkEvolve(b *testing.B) {
 
 func BenchmarkFolder(b *testing.B) {
 	histories := copies(typicalHistory(b), 2_000)
+	var f domain.Folder
 	for i := 0; b.Loop(); i++ {
-		folded(b, histories[i%len(histories)])
+		fold(b, &f, histories[i%len(histories)])
 	}
 }
 
@@ -267,9 +273,9 @@ func BenchmarkLimit(b *testing.B) {
 	}
 }
 
-// folded is the order that a history comes to.
-func folded(t testing.TB, history []stored) domain.Order {
-	var f domain.Folder
+// fold returns the order that a history comes to.
+func fold(t testing.TB, f *domain.Folder, history []stored) domain.Order {
+	f.Reset()
 	for _, s := range history {
 		if err := f.Add(s.typ, s.data); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,17 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
+// fromHex returns the value of a hexadecimal digit, or 255 for what is none.
+func fromHex(digit byte) byte {
+	switch {
+	case '0' <= digit && digit <= '9':
+		return digit - '0'
+	case 'a' <= digit && digit <= 'f':
+		return digit - 'a' + 10
+	}
+	return 255
+}
+
 // quote writes a JSON string. Only what must be escaped is.
 func (c *coder) quote(s string) {
 	if !utf8.ValidString(s) {
@@ -54,7 +65,7 @@ func (c *coder) unquote() string {
 	}
 	start := c.pos + 1
 	end := plain(c.in, start)
-	if c.in[end] != '"' {
+	if c.peek(end) != '"' {
 		return c.unescape(start, end)
 	}
 	c.pos = end + 1
@@ -63,19 +74,23 @@ func (c *coder) unquote() string {
 
 // plain returns the end of the run of plain bytes that begins at i: ASCII that stands in a JSON string for itself.
 func plain(s string, i int) int {
-	for {
+	for ; i+8 <= len(s); i += 8 {
 		if other := unplain(word(s, i)); other != 0 {
 			return i + bits.TrailingZeros64(other)/8
 		}
-		i += 8
 	}
+	for i < len(s) && s[i] >= ' ' && s[i] != '"' && s[i] != '\\' && s[i] < utf8.RuneSelf {
+		i++
+	}
+	return i
 }
 
 // unplain finds the first of eight bytes that is not plain: its highest bit is set, and of the bytes below it no bit.
 // The others mean nothing. It returns 0 where all eight are plain.
 func unplain(w uint64) uint64 {
-	quote, backslash := w^each*'"', w^each*'\\'
-	return ((quote-each)&^quote | (backslash-each)&^backslash | (w-each*' ')&^w | w) & (each * 0x80)
+	// Turning one bit over puts the quote beside the control characters, and leaves these where they are.
+	quote, backslash := w^each*2, w^each*'\\'
+	return ((quote - each*(' '+1)) | (backslash - each) | w) & (each * 0x80)
 }
 
 // word returns the eight bytes of s that begin at i, the first one lowest.
@@ -85,17 +100,20 @@ func word(s string, i int) uint64 {
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-// short reads a quoted number of at most 18 digits at the start of s, in the one form that String gives it, and
-// returns its length, or 0 for anything else. Padding follows s.
-func short(s string) (Decimal, int) {
-	i := 1
-	negative := s[1] == '-'
+// short reads a quoted number of at most 18 digits that begins at i, in the one form that String gives it, and returns
+// where it ends, or 0 for anything else.
+func short(s string, i int) (Decimal, int) {
+	if uint(i) >= uint(len(s)) || s[i] != '"' {
+		return Decimal{}, 0
+	}
+	i++
+	negative := uint(i) < uint(len(s)) && s[i] == '-'
 	if negative {
 		i++
 	}
 	first, point := i, 0
 	var n int64
-	for {
+	for ; uint(i) < uint(len(s)); i++ {
 		if digit := s[i] - '0'; digit <= 9 {
 			n = 10*n + int64(digit)
 		} else if s[i] == '.' && point == 0 {
@@ -103,9 +121,8 @@ func short(s string) (Decimal, int) {
 		} else {
 			break
 		}
-		i++
 	}
-	if s[0] != '"' || s[i] != '"' || i == first || i-first > 18 {
+	if uint(i) >= uint(len(s)) || s[i] != '"' || i == first || i-first > 18 {
 		return Decimal{}, 0
 	}
 	scale := 0
@@ -133,7 +150,7 @@ func (c *coder) unescape(start, i int) string {
 	var b strings.Builder
 	escaped := false
 	for {
-		switch ch := c.in[i]; {
+		switch ch := c.peek(i); {
 		case ch == '"':
 			s := c.in[start:i]
 			if escaped {
@@ -160,7 +177,7 @@ func (c *coder) unescape(start, i int) string {
 			escaped = true
 			start = i + size
 			i = plain(c.in, start)
-		case i == c.size:
+		case i == len(c.in):
 			c.fail("a string has no end")
 			return ""
 		default:

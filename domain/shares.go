@@ -1,7 +1,5 @@
 package domain
 
-import "iter"
-
 // few is how many lines are looked up one by one rather than through an index, which takes in all parts of an order.
 const few = 8
 
@@ -41,23 +39,33 @@ func (o *Order) shares(n int) shares {
 	return s
 }
 
-// of yields the parts of a line that exists, in the order of the fulfilments.
-func (s shares) of(line string) iter.Seq2[*Fulfilment, *Part] {
-	return func(yield func(*Fulfilment, *Part) bool) {
-		all := s.order.Fulfilments
-		if s.first == nil {
-			for i := range all {
-				if p := all[i].part(line); p != nil && !yield(&all[i], p) {
-					return
-				}
-			}
-			return
+// of returns where the shares of a line that exists begin, for next.
+func (s *shares) of(line string) int {
+	if s.first == nil {
+		return 0
+	}
+	return int(s.first[s.order.line(line)])
+}
+
+// next returns the share of a line that stands at a place, in the order of the fulfilments, and moves the place to the
+// one after it. It returns nil after the last.
+func (s *shares) next(line string, at *int) (*Fulfilment, *Part) {
+	all := s.order.Fulfilments
+	if s.first != nil {
+		if *at == 0 {
+			return nil, nil
 		}
-		for n := s.first[s.order.line(line)]; n > 0; n = s.all[n-1].next {
-			f := &all[s.all[n-1].fulfilment]
-			if !yield(f, &f.Parts[s.all[n-1].part]) {
-				return
-			}
+		next := &s.all[*at-1]
+		*at = int(next.next)
+		f := &all[next.fulfilment]
+		return f, &f.Parts[next.part]
+	}
+	for *at < len(all) {
+		f := &all[*at]
+		*at++
+		if p := f.part(line); p != nil {
+			return f, p
 		}
 	}
+	return nil, nil
 }

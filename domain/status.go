@@ -89,7 +89,8 @@ func (o Order) movement() movement {
 		}
 		m.active = true
 		var shipped, delivered Decimal
-		for _, p := range shares.of(l.ID) {
+		at := shares.of(l.ID)
+		for f, p := shares.next(l.ID, &at); f != nil; f, p = shares.next(l.ID, &at) {
 			shipped, delivered = plus(shipped, p.Shipped), plus(delivered, p.Delivered)
 		}
 		m.begun = m.begun || shipped.Sign() > 0
