@@ -15,7 +15,7 @@ import (
 
 // benchCommand measures how fast the program is on this machine, beside what the machine could do.
 type benchCommand struct {
-	What   string `arg:"" enum:"append,submit,replay,rebuild,query,lag,growth,all" help:"append, submit, replay, rebuild, query, lag, growth (how all of these change with what is stored), or all. See docs/bench.md."`
+	What   string `arg:"" enum:"append,submit,replay,rebuild,query,lag,bus,growth,all" help:"append, submit, replay, rebuild, query, lag, bus, growth (how all of these change with what is stored), or all. See docs/bench.md."`
 	Quick  bool   `help:"Spend a second or two on each: shows that it works, not how fast it is."`
 	Full   bool   `help:"Take more and longer rounds, and let growth go on to 10 million events. Needs 25 GB of disk and an hour."`
 	Events []int  `placeholder:"N,…" help:"How many stored events growth is measured at (default: 10000,1000000)."`
@@ -135,6 +135,7 @@ var subjects = []subject{
 	{"rebuild", func(b *benchmark) time.Duration { return time.Duration(4+2*b.rounds) * folding(b.orders*benchLife) }, (*benchmark).measureRebuild},
 	{"query", func(b *benchmark) time.Duration { return 2*b.takesBeside() + 2*folding(b.orders*benchLife) }, (*benchmark).measureQuery},
 	{"lag", func(b *benchmark) time.Duration { return 10 * b.trial }, (*benchmark).measureLag},
+	{"bus", func(b *benchmark) time.Duration { return 15*time.Duration(b.rounds)*b.measure + 3*b.trial }, (*benchmark).measureBus},
 	{"growth", func(b *benchmark) time.Duration { return 6 * folding(slices.Max(b.sizes)) }, (*benchmark).measureGrowth},
 }
 

@@ -49,8 +49,9 @@ func (l localCommand) Run(ctx context.Context, e *environment) error {
 	return errors.Join(err, bus.Close())
 }
 
-// maxDelivery is how often a message may be delivered. Outages use up none; what comes so often is broken.
-const maxDelivery = 100
+// maxDelivery is how often a message may be delivered: as often as Service Bus permits. What cannot be read goes to
+// the dead-letter queue at once; a lock that is lost counts a delivery of everything that was in flight under it.
+const maxDelivery = 2_000
 
 // furnish makes what the product uses.
 func (l localCommand) furnish(bus *servicebustest.Server) error {

@@ -396,3 +396,65 @@ func TestAConsumerNeedsItsParts(t *testing.T) {
 		}
 	}
 }
+
+// What the ledger does not have is rejected when Apply can do nothing with it, and the others do not wait for it. What is
+// of another ledger is rejected in any case.
+func TestWhatTheLedgerDoesNotHaveIsRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(eventstore.DefaultLanes)
+		write(t, l, 0, 3)
+		stored := l.public()
+		true1 := func(i int) eventstore.Delivery {
+			e := stored[i]
+			return eventstore.Delivery{
+				Source: l.ID, Incarnation: l.Incarnation, Lane: eventstore.Lane(e.Stream, l.Lanes), Position: e.Position, Event: &e,
+			}
+		}
+		ahead, forged, later, foreign := true1(0), true1(1), true1(1), true1(1)
+		ahead.Position, ahead.Event.Position = 1_000, 1_000
+		forged.Event.ID = uuid.New()
+		later.Incarnation += 7
+		foreign.Source = uuid.New()
+		bad := map[uuid.UUID]bool{forged.Event.ID: true}
+		errLacking := errors.New("the ledger lacks something")
+		var applied []eventstore.Position
+		var reasons []string
+		b, consumer, run := consume(t, relay.ConsumerConfig{
+			Ledger: l, Source: l.ID,
+			Suspect: func(err error) bool { return errors.Is(err, errLacking) },
+			Reject: func(_ context.Context, _ *watermill.Message, reason error) error {
+				reasons = append(reasons, reason.Error())
+				return nil
+			},
+			Apply: func(_ context.Context, deliveries []eventstore.Delivery) error {
+				for _, d := range deliveries {
+					if d.Position > 100 || bad[d.Event.ID] || d.Incarnation > l.Incarnation {
+						return errLacking
+					}
+				}
+				for _, d := range deliveries {
+					applied = append(applied, d.Position)
+				}
+				return nil
+			},
+		})
+		results := publish(b, true1(0), ahead, forged, later, foreign, true1(2))
+		for range 6 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+		run.end(t)
+		slices.Sort(applied)
+		if want := []eventstore.Position{stored[0].Position, stored[2].Position}; !slices.Equal(applied, want) {
+			t.Errorf("applied are %v, want %v", applied, want)
+		}
+		slices.Sort(reasons)
+		if got := strings.Join(reasons, "\n"); len(reasons) != 4 || strings.Count(got, "has not come as far") != 2 || !strings.Contains(got, "another ledger") || !strings.Contains(got, "does not hold") {
+			t.Errorf("rejected because of\n%s", got)
+		}
+		if s := consumer.Status(); s.Rejected != 4 || s.Applied != 2 || s.Failures == 0 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}

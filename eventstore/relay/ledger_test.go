@@ -161,7 +161,11 @@ func (l *ledger) newer(position eventstore.Position) ([]eventstore.Recorded, <-c
 func (l *ledger) Head(context.Context) (eventstore.Head, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return eventstore.Head{Identity: l.Identity}, l.reading
+	head := eventstore.Head{Identity: l.Identity}
+	if n := len(l.events); n > 0 {
+		head.Position, head.Chain = l.events[n-1].Position, l.events[n-1].Chain
+	}
+	return head, l.reading
 }
 
 func (l *ledger) Close() error { return nil }

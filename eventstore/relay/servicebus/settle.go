@@ -88,7 +88,7 @@ func (l *link) settle(ctx context.Context, how string, r *azservicebus.ReceivedM
 			return do(ctx, bare)
 		})
 	}
-	if err == nil {
+	if err == nil || errors.Is(context.Cause(ctx), errLost) { // that was told when it happened, once for all messages
 		return
 	}
 	l.log.WarnContext(ctx, "message cannot be settled and will come again", "message_id", r.MessageID, "how", how, "error", err)

@@ -436,6 +436,20 @@ func TestClosedSubscriber(t *testing.T) {
 	}
 }
 
+func TestAckJustBeforeCloseCounts(t *testing.T) {
+	t.Parallel()
+	eachKind(t, func(f *fixture, c servicebus.SubscriberConfig) {
+		texts := numbers(10)
+		f.publish("s", texts...)
+		for _, text := range texts { // each comes once
+			s, messages := f.subscribe(c)
+			f.next(messages, text).Ack()
+			f.succeed(s.Close())
+		}
+		f.awaitEmpty()
+	})
+}
+
 func TestCloseWhileTheBusIsDown(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(f *fixture, c servicebus.SubscriberConfig) {

@@ -57,27 +57,34 @@ func (s *subscription) open() (*azservicebus.Receiver, error) {
 	return s.client.NewReceiverForSubscription(s.topic, s.Subscription, &options)
 }
 
-// acceptSessions serves sessions, each as long as it has messages, and one after the other takes those that are free.
+// maxAccepting is how many sessions are asked for at once: to accept one takes several round trips.
+const maxAccepting = 8
+
+// acceptSessions serves sessions, each as long as it has messages, and takes others that are free as long as there is room.
 func (s *subscription) acceptSessions(ctx context.Context) {
 	var sessions sync.WaitGroup
-	defer sessions.Wait()
 	room := make(chan struct{}, s.Sessions)
-	pause := backoff{longest: s.MaxPause}
-	for {
-		select {
-		case room <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-		receiver, err := s.accept(ctx, &pause)
-		if err != nil {
-			return
-		}
+	for range min(s.Sessions, maxAccepting) {
 		sessions.Go(func() {
-			defer func() { <-room }()
-			s.serve(ctx, receiver)
+			pause := backoff{longest: s.MaxPause}
+			for {
+				select {
+				case room <- struct{}{}:
+				case <-ctx.Done():
+					return
+				}
+				receiver, err := s.accept(ctx, &pause)
+				if err != nil {
+					return
+				}
+				sessions.Go(func() {
+					defer func() { <-room }()
+					s.serve(ctx, receiver)
+				})
+			}
 		})
 	}
+	sessions.Wait()
 }
 
 // accept waits until there is a session to receive from. It returns only errors of ctx.
