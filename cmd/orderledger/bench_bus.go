@@ -265,7 +265,7 @@ func (m *busBench) receiveAll(ctx context.Context) (r bench.Run, err error) {
 		return r, err
 	}
 	var newest [busLanes]eventstore.Position
-	for n := 0; n < m.busOrders(); n++ {
+	for range m.busOrders() {
 		select {
 		case w := <-messages:
 			d, _, err := message.Decode(w.Payload)

@@ -68,6 +68,7 @@ type node struct {
 	relay     *relay.Relay
 	consumer  *relay.Consumer
 	queue     *commands.Queue
+	caughtUp  time.Time // when apply last read the ledger; belongs to it
 	web       *web.Server
 	giveUp    context.CancelCauseFunc // ends a run for a reason
 
@@ -322,15 +323,20 @@ func (n *node) openQueue(ctx context.Context, c nodeConfig) error {
 	return err
 }
 
-// farBehind is how many events the relay may have pending before the projector no longer waits for them.
-const farBehind = 1_000
+// When the projector no longer waits for what the bus has yet to bring: the relay in this process has so many events
+// pending, or, where it is in another one, what comes is so old. Then it reads the ledger, at most every so often.
+const (
+	farBehind = 1_000
+	staleAge  = 10 * time.Second
+)
 
 // apply is the projector's step. What a bus that is far behind has yet to bring stands in the ledger, from where it
 // comes in larger transactions.
 func (n *node) apply(ctx context.Context, deliveries []eventstore.Delivery) error {
 	var err error
-	if n.relay != nil && n.relay.Status().Pending > farBehind {
+	if n.busIsBehind(deliveries) {
 		err = n.projector.CatchUp(ctx)
+		n.caughtUp = time.Now()
 	}
 	if err == nil {
 		err = n.projector.Apply(ctx, deliveries)
@@ -339,6 +345,14 @@ func (n *node) apply(ctx context.Context, deliveries []eventstore.Delivery) erro
 		n.giveUp(err) // the consumer would try for ever
 	}
 	return err
+}
+
+func (n *node) busIsBehind(deliveries []eventstore.Delivery) bool {
+	if n.relay != nil {
+		return n.relay.Status().Pending > farBehind
+	}
+	stale := func(d eventstore.Delivery) bool { return d.Event != nil && time.Since(d.Event.Time) > staleAge }
+	return time.Since(n.caughtUp) > staleAge && slices.ContainsFunc(deliveries, stale)
 }
 
 // openWeb makes the server of both sides, and returns what it measures.

@@ -18,7 +18,8 @@ const spareName = "spare"
 
 // A spare is a file of zeros that will become the next segment. A sync within what exists of a file leaves the file
 // system's own books alone, which saves it a write, and a wait for those of others. The spare grows while events are
-// written, twice as fast as they, and it does without: where it cannot be made, a segment begins empty.
+// written, up to twice as fast as they, and in small steps, because they share a disk. Events do without: where a spare
+// cannot be made, a segment begins empty.
 type spare struct {
 	hungry chan int // bytes of events that were written
 	fed    int      // bytes of events that hungry was not told of; belongs to the writer
@@ -41,6 +42,9 @@ func (s *spare) feed(n int) {
 	}
 }
 
+// maxGrowth bounds how much a spare grows at once.
+const maxGrowth = 2 << 20
+
 // grow makes the spare larger by twice as much as it was fed. One that cannot grow is given up, and its room given back.
 func (s *spare) grow(fsys vfs.FS, dir string, fed int) (err error) {
 	s.mu.Lock()
@@ -57,7 +61,7 @@ func (s *spare) grow(fsys vfs.FS, dir string, fed int) (err error) {
 		}
 		s.file, s.size = f, 0
 	}
-	until := min(s.size+2*int64(fed), s.target)
+	until := min(s.size+min(2*int64(fed), maxGrowth), s.target)
 	if s.size >= until {
 		return nil
 	}
