@@ -28,7 +28,7 @@ type request struct {
 }
 
 // requests are used again, because what they are made of is most of what an append allocates.
-var requests = sync.Pool{New: func() any { return &request{answer: make(chan answer, 1)} }}
+var requests = sync.Pool{New: func() any { return new(request) }}
 
 // maxReused bounds the memory of a request that is used again.
 const maxReused = 16 << 10
@@ -36,6 +36,7 @@ const maxReused = 16 << 10
 func newRequest(stream string, expected eventstore.Expected, events []eventstore.Event) *request {
 	r := requests.Get().(*request)
 	r.stream, r.internal, r.expected, r.hint = stream, eventstore.Internal(stream), expected, hint{}
+	r.answer = make(chan answer, 1) // one that was used belongs to the synctest bubble where it was made
 	size := 0
 	for i := range events {
 		size += frameSize(stream, &events[i])
