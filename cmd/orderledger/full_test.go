@@ -133,15 +133,17 @@ func TestFullDisk(t *testing.T) {
 		t: t, name: "customer", base: s.url(), http: &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second},
 	}}
 	defer c.http.CloseIdleConnections()
-	look := func() {
+	lookAt := func(orders []*rememberedOrder) {
 		t.Helper()
 		c.http.CloseIdleConnections()
-		for _, o := range c.orders {
+		for _, o := range orders {
 			if o.id != "" {
 				c.look(o)
 			}
 		}
 	}
+
+	look := func() { t.Helper(); lookAt(c.orders) }
 
 	s.start()
 	s.ready()
@@ -159,6 +161,7 @@ func TestFullDisk(t *testing.T) {
 	check(t, c.more(10))
 
 	for _, end := range []func(){s.interrupt, s.kill} {
+		look() // so that the rows are written while there is room
 		disk.leave(0)
 		c.refused()
 		look()
@@ -176,6 +179,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	for range rounds {
 		disk.leave(70 << 20)
+		shown := c.orders // what is taken while the disk fills up has no room in the read models
 		var filling sync.WaitGroup
 		filling.Go(func() {
 			<-time.After(50 * time.Millisecond)
@@ -189,7 +193,7 @@ func TestFullDisk(t *testing.T) {
 		if refused == nil || !strings.Contains(refused.Error(), "503 Service Unavailable") {
 			t.Errorf("an order while the disk was filled up: %v, want a refusal", refused)
 		}
-		look()
+		lookAt(shown)
 		s.kill()
 		disk.empty()
 		s.startAgain()

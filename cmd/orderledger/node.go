@@ -175,7 +175,11 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 	n.reader = n.ledger
 	n.opened(n.ledger.Close)
 	if err := n.ledger.Writable(); err != nil {
-		n.log.Warn("commands are refused: 'orderledger ledger begin-incarnation --lost' lets a copy go on, once nobody uses the original any more")
+		hint := "'orderledger ledger begin-incarnation --lost' lets a copy go on, once nobody uses the original any more"
+		if errors.Is(err, eventstore.ErrFull) {
+			hint = "make room, and start again"
+		}
+		n.log.Warn("commands are refused", "hint", hint, "error", err)
 	}
 	return data, nil
 }
