@@ -29,6 +29,8 @@ var allowed = map[string][]string{
 	"projections/history": {"domain", "eventstore"},
 
 	"eventstore/relay":              {"eventstore", "internal/message"},
+	"eventstore/esdb":               {"eventstore"},
+	"eventstore/esdb/esdbserver":    {"eventstore"},
 	"eventstore/feed":               {"eventstore"},
 	"eventstore/pebblestore":        {"eventstore"},
 	"eventstore/pebblestore/faults": {},
