@@ -33,7 +33,7 @@ func ParseRecord(b []byte) (Recorded, error) {
 	var r Recorded
 	rest := b
 	field := func(size int) []byte {
-		if rest == nil || len(rest) < 4 {
+		if len(rest) < 4 {
 			rest = nil
 			return nil
 		}

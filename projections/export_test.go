@@ -43,3 +43,6 @@ func Differ(ctx context.Context, is, should *Views) (*Difference, error) {
 	}
 	return nil, nil
 }
+
+// PollInterval is how often Poll asks.
+const PollInterval = pollInterval
