@@ -18,8 +18,9 @@ import (
 // A batch is what one transaction changes in the rows of one source. Events are folded in memory; an order that has
 // several in a batch is written once.
 type batch struct {
-	source *source
-	write  *statements // in the transaction
+	source  *source
+	write   *statements // in the transaction
+	several bool        // ledgers are followed: an order may stand in more than one
 
 	orders  map[uuid.UUID]*work
 	entries []Entry
@@ -37,9 +38,9 @@ type work struct {
 	findable    bool // what it can be found by may have changed
 }
 
-func newBatch(s *source, w *statements) *batch {
+func newBatch(s *source, w *statements, several bool) *batch {
 	return &batch{
-		source: s, write: w, orders: make(map[uuid.UUID]*work),
+		source: s, write: w, several: several, orders: make(map[uuid.UUID]*work),
 		lanes: slices.Clone(s.lanes), chained: s.chained, chain: s.chain,
 	}
 }
@@ -259,13 +260,18 @@ func (b *batch) flushOrder(w *work) error {
 	if err != nil {
 		return err
 	}
-	o := &w.now.row
+	o, was := &w.now.row, &w.before.row
 	if !w.before.folded.Exists() {
-		_, err = b.write.insertOrder.Exec(append(o.values(), domain.FoldVersion, folded)...)
-		return err
+		if _, err = b.write.insertOrder.Exec(append(o.values(), domain.FoldVersion, folded)...); err != nil {
+			return err
+		}
+		return b.flushDoubles(o)
 	}
 	_, err = b.write.updateOrder.Exec(string(o.Status), micros(o.StatusSince), o.Total.String(), o.Country, micros(o.Updated),
 		int64(o.Revision), int64(o.Position), int64(o.Epoch), o.Promised, domain.FoldVersion, folded, o.ID[:], o.Source[:])
+	if err == nil && o.claim() != was.claim() {
+		err = b.flushDoubles(o)
+	}
 	return err
 }
 

@@ -23,7 +23,7 @@ func (p *Projector) reload(ctx context.Context) error {
 	if !p.unsure {
 		return nil
 	}
-	for _, s := range p.sources {
+	for _, s := range p.followed() {
 		if err := p.load(ctx, p.views.writer, s); err != nil {
 			return err
 		}
@@ -82,6 +82,11 @@ func plant(ctx context.Context, tx *sql.Tx, s *source) error {
 
 // clear removes all that is known from a ledger.
 func clear(ctx context.Context, tx *sql.Tx, source uuid.UUID) error {
+	// Where the orders stand in another ledger too, that one counts until they are folded anew.
+	_, err := tx.ExecContext(ctx, `DELETE FROM doubles WHERE order_id IN (SELECT order_id FROM orders WHERE source = $1)`, source[:])
+	if err != nil {
+		return err
+	}
 	for _, t := range append(tableNames(), "lanes", "sources") {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+t+` WHERE source = $1`, source[:]); err != nil {
 			return err

@@ -154,9 +154,9 @@ func disturb(t *rapid.T, list []eventstore.Delivery) []eventstore.Delivery {
 }
 
 // wantFold checks that the rows are, lane by lane, the fold of the history up to the checkpoint.
-func wantFold(t tester, v *projections.Views, ledger eventstore.Reader) {
+func wantFold(t tester, v *projections.Views, ledgers ...eventstore.Reader) {
 	t.Helper()
-	report, err := v.Verify(t.Context(), []eventstore.Reader{ledger}, nil)
+	report, err := v.Verify(t.Context(), ledgers, nil)
 	check(t, err)
 	if report.Difference != nil {
 		t.Fatalf("not the fold up to the checkpoint: %v", report.Difference)

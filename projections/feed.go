@@ -80,7 +80,7 @@ func (v *Views) notifications(ctx context.Context, list []Notification, business
 		}
 	}
 	rows, err := v.reader.QueryContext(ctx, `SELECT `+notificationColumns+` FROM notifications
-		WHERE business_unit = $1 AND source = $2 AND (position, n) > ($3, $4) AND position <= $5
+		WHERE business_unit = $1 AND source = $2 AND (position, n) > ($3, $4) AND position <= $5`+notDouble("notifications.")+`
 		ORDER BY position, n LIMIT $6`,
 		businessUnit, s.Ledger[:], int64(start.Position), start.N, int64(s.Passed), length-len(list))
 	if err != nil {

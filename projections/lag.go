@@ -28,7 +28,7 @@ func (p *Projector) Lag(ctx context.Context) ([]Lag, error) {
 	}
 	var list []Lag
 	for _, source := range sources {
-		s := p.sources[source.Ledger]
+		s := p.followed()[source.Ledger]
 		if s == nil {
 			continue // rows of a ledger that is not followed any more
 		}

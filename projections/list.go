@@ -98,6 +98,7 @@ func (q Query) text() (string, []any, error) {
 		at = "o."
 		b.add("orders o WHERE o.business_unit = ").arg(q.BusinessUnit)
 	}
+	b.add(notDouble("o."))
 	for _, t := range exact {
 		b.add(" AND EXISTS (SELECT 1 FROM order_terms u WHERE ").term("u.", t)
 		b.add(" AND u.submitted = t.submitted AND u.order_id = t.order_id AND u.source = t.source)")
@@ -188,7 +189,7 @@ func (b *builder) statuses(statuses []domain.Status) *builder {
 	for i, s := range statuses {
 		b.add([]string{"(", " UNION "}[min(i, 1)])
 		b.add("SELECT * FROM (SELECT o.submitted, o.order_id, o.source FROM orders o WHERE o.business_unit = ").arg(b.unit)
-		b.add(" AND o.status = ").arg(string(s)).page("o.").add(fmt.Sprintf(") AS s%d", i))
+		b.add(" AND o.status = ").arg(string(s)).add(notDouble("o.")).page("o.").add(fmt.Sprintf(") AS s%d", i))
 	}
 	return b.add(")")
 }

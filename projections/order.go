@@ -59,7 +59,7 @@ func (o *Order) values() []any {
 const selectOrder = `SELECT ` + orderColumns + `, fold_version, folded FROM orders WHERE business_unit = $1 AND order_id = $2 ORDER BY source`
 
 // Order returns an order of a business unit and its whole folded state, or [ErrNotFound]. Where several ledgers hold the
-// order, it is the one that moved home most often, and not a withdrawn one.
+// order, [domain.Claim.Over] chooses.
 func (v *Views) Order(ctx context.Context, businessUnit string, id uuid.UUID) (Order, domain.Order, error) {
 	row, folded, err := v.readOrder(ctx, businessUnit, id)
 	switch {
@@ -90,7 +90,7 @@ func (v *Views) readOrder(ctx context.Context, businessUnit string, id uuid.UUID
 		if err := rows.Scan(append(o.fields(), &by, &state)...); err != nil {
 			return Order{}, nil, err
 		}
-		if folded == nil || o.over(&row) {
+		if folded == nil || o.claim().Over(row.claim(), id) {
 			row, version, folded = o, by, state
 		}
 	}
@@ -100,11 +100,7 @@ func (v *Views) readOrder(ctx context.Context, businessUnit string, id uuid.UUID
 	return row, folded, rows.Err()
 }
 
-// over reports whether an order's row counts rather than the one from another ledger.
-func (o *Order) over(other *Order) bool {
-	gone := o.Status == domain.StatusWithdrawn
-	if gone != (other.Status == domain.StatusWithdrawn) {
-		return !gone
-	}
-	return o.Epoch > other.Epoch
+// claim is what decides whether the row counts where several ledgers hold the order.
+func (o *Order) claim() domain.Claim {
+	return domain.Claim{Ledger: o.Source, Epoch: o.Epoch, Withdrawn: o.Status == domain.StatusWithdrawn}
 }

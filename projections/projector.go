@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,10 +40,10 @@ type Projector struct {
 
 	commit func(*sql.Tx) error // (*sql.Tx).Commit, but for tests
 
-	mu      sync.Mutex // held for a whole step; protects the fields below
+	mu      sync.Mutex                            // held for a whole step; protects the fields below
+	sources atomic.Pointer[map[uuid.UUID]*source] // replaced whole; read without mu too
 	lease   lease
-	sources map[uuid.UUID]*source // its keys never change
-	unsure  bool                  // a transaction's outcome is unknown: the database must be asked
+	unsure  bool // a transaction's outcome is unknown: the database must be asked
 	writer  *statements
 }
 
@@ -87,9 +88,9 @@ func NewProjector(ctx context.Context, views *Views, ledgers []eventstore.Reader
 	}
 	p := &Projector{
 		views: views, owner: cfg.Owner, log: cfg.Log, now: cfg.Now, commit: (*sql.Tx).Commit,
-		batch:   limits{events: 2_000, bytes: 8 << 20},
-		sources: make(map[uuid.UUID]*source, len(ledgers)),
+		batch: limits{events: 2_000, bytes: 8 << 20},
 	}
+	p.sources.Store(&map[uuid.UUID]*source{})
 	if p.owner == "" {
 		p.owner, _ = os.Hostname()
 		p.owner = "projector at " + p.owner
@@ -119,19 +120,45 @@ func (p *Projector) begin(ctx context.Context, ledgers []eventstore.Reader) (err
 		return err
 	}
 	for _, ledger := range ledgers {
-		head, err := ledger.Head(ctx)
-		if err != nil {
+		if err := p.follow(ctx, ledger); err != nil {
 			return err
 		}
-		if _, twice := p.sources[head.ID]; twice {
-			return fmt.Errorf("ledger %s is followed twice", head.ID)
-		}
-		s := &source{ledger: ledger, identity: head.Identity}
-		if err := p.adopt(ctx, s); err != nil {
-			return err
-		}
-		p.sources[head.ID] = s
 	}
+	return nil
+}
+
+// followed are the ledgers that the projector follows.
+func (p *Projector) followed() map[uuid.UUID]*source { return *p.sources.Load() }
+
+// Follow makes the projector follow one more ledger. CatchUpSome brings its rows up.
+func (p *Projector) Follow(ctx context.Context, ledger eventstore.Reader) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err := p.reload(ctx)
+	if err == nil {
+		err = p.follow(ctx, ledger)
+	}
+	if err != nil {
+		return fmt.Errorf("following a ledger: %w", err)
+	}
+	return nil
+}
+
+func (p *Projector) follow(ctx context.Context, ledger eventstore.Reader) error {
+	head, err := ledger.Head(ctx)
+	if err != nil {
+		return err
+	}
+	sources := maps.Clone(p.followed())
+	if _, twice := sources[head.ID]; twice {
+		return fmt.Errorf("ledger %s is followed twice", head.ID)
+	}
+	s := &source{ledger: ledger, identity: head.Identity}
+	if err := p.adopt(ctx, s); err != nil {
+		return err
+	}
+	sources[head.ID] = s
+	p.sources.Store(&sources)
 	return nil
 }
 
@@ -179,7 +206,7 @@ func (p *Projector) Apply(ctx context.Context, deliveries []eventstore.Delivery)
 
 // check returns the source of a delivery that makes sense.
 func (p *Projector) check(ctx context.Context, d eventstore.Delivery) (*source, error) {
-	s := p.sources[d.Source]
+	s := p.followed()[d.Source]
 	if s == nil {
 		return nil, ErrUnknownSource
 	}
@@ -216,7 +243,7 @@ func (p *Projector) applyFrom(ctx context.Context, s *source, deliveries []event
 	news, whole := unseen(s.lanes, deliveries)
 	if !whole {
 		p.log.WarnContext(ctx, "the bus has lost events: reading the ledger", "source", s.identity.ID, "position", s.passed())
-		if err := p.catchUp(ctx, s, nil); err != nil {
+		if _, err := p.catchUp(ctx, s, 0, nil); err != nil {
 			return err
 		}
 		if news, whole = unseen(s.lanes, deliveries); !whole {
@@ -262,25 +289,49 @@ func (p *Projector) CatchUp(ctx context.Context) error {
 	if err := p.reload(ctx); err != nil {
 		return fmt.Errorf("catching up: %w", err)
 	}
-	for id, s := range p.sources {
-		if err := p.identify(ctx, s); err != nil {
-			return fmt.Errorf("catching up with ledger %s: %w", id, err)
-		}
-		if err := p.catchUp(ctx, s, nil); err != nil {
+	for id, s := range p.followed() {
+		if _, err := p.catchUpWith(ctx, s, 0); err != nil {
 			return fmt.Errorf("catching up with ledger %s: %w", id, err)
 		}
 	}
 	return nil
 }
 
-// catchUp reads a ledger from the lane that is behind up to its head. It tells seen about every transaction.
-func (p *Projector) catchUp(ctx context.Context, s *source, seen func(events int, at, head eventstore.Position)) error {
+// CatchUpSome does a part of what CatchUp does, for one ledger that is followed: it applies up to so many events in one
+// transaction, and reports whether there are more. Who calls it until there are none lets others have their turn in
+// between.
+func (p *Projector) CatchUpSome(ctx context.Context, ledger uuid.UUID) (more bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.followed()[ledger]
+	if s == nil {
+		return false, ErrUnknownSource
+	}
+	if err = p.reload(ctx); err == nil {
+		more, err = p.catchUpWith(ctx, s, 1)
+	}
+	if err != nil {
+		return false, fmt.Errorf("catching up with ledger %s: %w", ledger, err)
+	}
+	return more, nil
+}
+
+func (p *Projector) catchUpWith(ctx context.Context, s *source, transactions int) (more bool, err error) {
+	if err := p.identify(ctx, s); err != nil {
+		return false, err
+	}
+	return p.catchUp(ctx, s, transactions, nil)
+}
+
+// catchUp reads a ledger from the lane that is behind up to its head, or for so many transactions unless that is 0, and
+// reports whether there is more. It tells seen about every transaction.
+func (p *Projector) catchUp(ctx context.Context, s *source, transactions int, seen func(events int, at, head eventstore.Position)) (more bool, err error) {
 	head, err := s.ledger.Head(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := s.witness(head); err != nil {
-		return err
+		return false, err
 	}
 	pending := make([]eventstore.Recorded, 0, p.batch.events)
 	size := 0
@@ -307,7 +358,7 @@ func (p *Projector) catchUp(ctx context.Context, s *source, seen func(events int
 	}
 	for e, err := range s.ledger.ReadAll(ctx, s.passed(), orderEvents) {
 		if err != nil {
-			return err
+			return false, err
 		}
 		if e.Position > head.Position {
 			break // it was not there when catching up began; the bus brings it
@@ -319,14 +370,17 @@ func (p *Projector) catchUp(ctx context.Context, s *source, seen func(events int
 		size += len(e.Data) + len(e.Metadata)
 		if len(pending) >= p.batch.events || size >= p.batch.bytes {
 			if err := flush(e.Position); err != nil {
-				return err
+				return false, err
+			}
+			if transactions--; transactions == 0 {
+				return true, nil
 			}
 		}
 	}
 	if len(pending) == 0 && s.passed() >= head.Position {
-		return nil
+		return false, nil
 	}
-	return flush(head.Position)
+	return false, flush(head.Position)
 }
 
 // witness compares a ledger's head with what was seen of the ledger.
@@ -351,7 +405,7 @@ func (p *Projector) transact(ctx context.Context, s *source, change func(*batch)
 	if err != nil {
 		return err
 	}
-	b := newBatch(s, p.writer.in(tx))
+	b := newBatch(s, p.writer.in(tx), len(p.followed()) > 1)
 	committing := false
 	defer func() {
 		if err != nil {
@@ -394,7 +448,7 @@ func (p *Projector) RetryParked(ctx context.Context, orders ...uuid.UUID) (int, 
 		return 0, fmt.Errorf("retrying parked orders: %w", err)
 	}
 	resumed := 0
-	for _, s := range p.sources {
+	for _, s := range p.followed() {
 		skipped, err := p.skipped(ctx, s)
 		if err != nil {
 			return resumed, fmt.Errorf("retrying parked orders: %w", err)

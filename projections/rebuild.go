@@ -124,8 +124,8 @@ func build(ctx context.Context, path string, ledgers []eventstore.Reader, progre
 	}
 	p.batch = limits{events: 10_000, bytes: 16 << 20}
 	m := newMeter(progress, len(ledgers))
-	for _, s := range p.sources {
-		if err := p.catchUp(ctx, s, m.seen); err != nil {
+	for _, s := range p.followed() {
+		if _, err := p.catchUp(ctx, s, 0, m.seen); err != nil {
 			return nil, fmt.Errorf("reading ledger %s: %w", s.identity.ID, err)
 		}
 		m.next()

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -59,8 +60,11 @@ type StatusCount struct {
 // Counts returns how many orders of a business unit are in each status that has any, in the order in which orders
 // pass them.
 func (v *Views) Counts(ctx context.Context, businessUnit string) ([]StatusCount, error) {
-	rows, err := v.reader.QueryContext(ctx, `SELECT c.status, sum(c.orders),
-			(SELECT min(o.status_since) FROM orders o WHERE o.business_unit = c.business_unit AND o.status = c.status)
+	rows, err := v.reader.QueryContext(ctx, `SELECT c.status,
+			sum(c.orders) - (SELECT count(*) FROM doubles d JOIN orders o ON o.order_id = d.order_id AND o.source = d.source
+				WHERE d.business_unit = c.business_unit AND o.status = c.status),
+			(SELECT o.status_since FROM orders o WHERE o.business_unit = c.business_unit AND o.status = c.status`+notDouble("o.")+`
+				ORDER BY o.status_since LIMIT 1)
 		FROM status_counts c WHERE c.business_unit = $1 GROUP BY c.business_unit, c.status`, businessUnit)
 	if err != nil {
 		return nil, fmt.Errorf("counting orders: %w", err)
@@ -69,10 +73,13 @@ func (v *Views) Counts(ctx context.Context, businessUnit string) ([]StatusCount,
 	found := make(map[domain.Status]StatusCount)
 	for rows.Next() {
 		var c StatusCount
-		if err := rows.Scan(&c.Status, &c.Orders, (*moment)(&c.Oldest)); err != nil {
+		var oldest sql.NullInt64
+		if err := rows.Scan(&c.Status, &c.Orders, &oldest); err != nil {
 			return nil, fmt.Errorf("counting orders: %w", err)
 		}
-		found[c.Status] = c
+		if c.Oldest = time.UnixMicro(oldest.Int64).UTC(); oldest.Valid { // else all of them count in another ledger
+			found[c.Status] = c
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("counting orders: %w", err)

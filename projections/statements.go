@@ -18,6 +18,8 @@ type statements struct {
 	deleteTerm                 *sql.Stmt
 	addCount, dropCount        *sql.Stmt
 	upsertParked, deleteParked *sql.Stmt
+	selectClaims               *sql.Stmt
+	addDouble, dropDoubles     *sql.Stmt
 	updateLane, updateChain    *sql.Stmt
 }
 
@@ -51,6 +53,9 @@ func (w *statements) texts() []text {
 			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (source, order_id) DO UPDATE SET business_unit = excluded.business_unit,
 			revision = excluded.revision, position = excluded.position, error = excluded.error`},
 		{&w.deleteParked, `DELETE FROM parked WHERE source = $1 AND order_id = $2`},
+		{&w.selectClaims, `SELECT business_unit, source, epoch, status FROM orders WHERE order_id = $1`},
+		{&w.addDouble, insertion("doubles", "business_unit, order_id, source", 1)},
+		{&w.dropDoubles, `DELETE FROM doubles WHERE business_unit = $1 AND order_id = $2`},
 		{&w.updateLane, `UPDATE lanes SET position = $1 WHERE source = $2 AND incarnation = $3 AND lane = $4`},
 		{&w.updateChain, `UPDATE sources SET chain_position = $1, chain = $2 WHERE source = $3`},
 	}

@@ -8,6 +8,7 @@ var tables = []table{
 	{"notifications", []string{"business_unit", "source", "position", "n"}},
 	{"status_counts", []string{"business_unit", "source", "status"}},
 	{"parked", []string{"source", "order_id"}},
+	{"doubles", []string{"business_unit", "order_id", "source"}},
 }
 
 type table struct {
