@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/uuid"
 
 	"github.com/orderledger/orderledger/eventstore"
 )
@@ -36,6 +37,17 @@ func TestALedgerKeepsItsIdentity(t *testing.T) {
 	if o := other.durable(); o.ID == id.ID || o.Lanes != eventstore.DefaultLanes {
 		t.Errorf("another ledger is %+v", o)
 	}
+	given := &Config{FS: fs, ID: uuid.MustParse("2a6c1f53-7f0e-4a27-9a54-6f1f3a3ad001")}
+	named := mustOpen(t, "named", given)
+	if o := named.durable(); o.ID != given.ID {
+		t.Errorf("a new ledger has the id %s, want %s", o.ID, given.ID)
+	}
+	mustClose(t, named)
+	named = mustOpen(t, "named", &Config{FS: fs, ID: uuid.New()})
+	if o := named.durable(); o.ID != given.ID {
+		t.Errorf("an existing ledger has got the id %s, and had %s", o.ID, given.ID)
+	}
+	mustClose(t, named)
 	if _, err := Open("third", &Config{FS: fs, Lanes: -1}); err == nil || !strings.Contains(err.Error(), "lanes") {
 		t.Errorf("error %v, want one about lanes", err)
 	}

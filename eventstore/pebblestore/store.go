@@ -51,6 +51,7 @@ type Config struct {
 	Now      func() time.Time // the clock that stamps events; nil: time.Now
 	Logger   *slog.Logger     // nil: slog.Default
 	Lanes    int              // of a new ledger; 0: eventstore.DefaultLanes. An existing ledger keeps its own
+	ID       uuid.UUID        // of a new ledger; zero: a random one. An existing ledger keeps its own
 	ReadOnly bool             // refuse writes and change no file; the ledger must exist
 
 	// SegmentSize is how large the files of the log become, in bytes, but for an append that has no room in one;
@@ -243,9 +244,12 @@ func (s *Store) create(cfg *Config) error {
 	if lanes < 1 || lanes > 1<<16 {
 		return fmt.Errorf("a ledger has 1 to %d lanes, not %d", 1<<16, lanes)
 	}
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return err
+	id := cfg.ID
+	if id == uuid.Nil {
+		var err error
+		if id, err = uuid.NewRandom(); err != nil {
+			return err
+		}
 	}
 	s.identity = eventstore.Identity{ID: id, Lanes: lanes, Format: Format}
 	return s.beginSegment(place{}, 0)

@@ -56,15 +56,15 @@ func decodeRecord(b []byte) (kind byte, batch uint32, n name, e entry, ok bool) 
 	return kind, batch, n, e, true
 }
 
-// load reads the file into an empty Keyring, or makes it.
-func (k *Keyring) load() error {
+// load reads the file into an empty Keyring, or makes it, with a key of digests unless that is nil.
+func (k *Keyring) load(digest *secret) error {
 	// A crash may have left it half written, with keys that are to be gone.
 	if err := os.Remove(k.temporary()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	file, err := os.OpenFile(k.path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return k.create()
+		return k.create(digest)
 	}
 	if err != nil {
 		return err
@@ -126,9 +126,13 @@ func lastBatch(data []byte) uint32 {
 }
 
 // create makes a file with new secrets.
-func (k *Keyring) create() error {
+func (k *Keyring) create(digest *secret) error {
 	_, _ = rand.Read(k.subjects[:]) // it never fails
-	_, _ = rand.Read(k.digest[:])
+	if digest != nil {
+		k.digest = *digest
+	} else {
+		_, _ = rand.Read(k.digest[:])
+	}
 	return k.replace()
 }
 

@@ -37,6 +37,8 @@ var (
 	ErrLocked = errors.New("another process has the keys open")
 	// ErrExposed is returned by Open for a file that others than its owner may read or write.
 	ErrExposed = errors.New("the key file is open to others")
+	// ErrOtherDigest is returned by OpenShared for a file that was made with another key of digests.
+	ErrOtherDigest = errors.New("the key file has another key of digests than the one that the regions share")
 )
 
 // A Keyring is an open key file.
@@ -77,14 +79,27 @@ type entry struct {
 // Open opens the key file with the given path, and makes one if there is none. What a crash has left of a record that
 // nobody has used yet is dropped.
 func Open(path string) (*Keyring, error) {
-	k, err := open(path)
+	k, err := open(path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("opening the keys in %s: %w", path, err)
 	}
 	return k, nil
 }
 
-func open(path string) (_ *Keyring, err error) {
+// OpenShared opens a key file as Open does. A new file gets the key of digests that is given; one that has another is
+// refused with [ErrOtherDigest]: what one region calls the same command, another would call a different one.
+func OpenShared(path string, digest [32]byte) (*Keyring, error) {
+	k, err := open(path, (*secret)(&digest))
+	if err == nil && k.digest != digest {
+		err = errors.Join(ErrOtherDigest, k.Close())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the keys in %s: %w", path, err)
+	}
+	return k, nil
+}
+
+func open(path string, digest *secret) (_ *Keyring, err error) {
 	// Two names of one file must meet at one lock.
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
@@ -106,7 +121,7 @@ func open(path string) (_ *Keyring, err error) {
 			err = errors.Join(err, k.lock.Close())
 		}
 	}()
-	return k, k.load()
+	return k, k.load(digest)
 }
 
 // Digest returns the key of the digests of commands, which all regions share. It was made with the file.

@@ -91,6 +91,34 @@ func TestASubjectHasOneKey(t *testing.T) {
 	}
 }
 
+func TestRegionsShareTheKeyOfDigests(t *testing.T) {
+	shared := [32]byte{1, 2, 3}
+	var paths []string
+	for range 2 {
+		path := newPath(t)
+		k, err := keyring.OpenShared(path, shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(k.Digest(), shared[:]) {
+			t.Errorf("the key of digests is %x, want %x", k.Digest(), shared)
+		}
+		current(t, k, "main/customer/1")
+		closeKeys(t, k)
+		paths = append(paths, path)
+	}
+	if bytes.Equal(read(t, paths[0])[record:], read(t, paths[1])[record:]) {
+		t.Error("two files name subjects by the same HMAC, or have the same keys")
+	}
+	if k, err := keyring.OpenShared(paths[0], [32]byte{4}); !errors.Is(err, keyring.ErrOtherDigest) || k != nil {
+		t.Errorf("error %v, want %v", err, keyring.ErrOtherDigest)
+	}
+	k := open(t, paths[0]) // it was closed again, and is as it was
+	if !bytes.Equal(k.Digest(), shared[:]) {
+		t.Errorf("the key of digests is %x, want %x", k.Digest(), shared)
+	}
+}
+
 func TestUnknownNames(t *testing.T) {
 	k := open(t, newPath(t))
 	name, _ := current(t, k, "s")
