@@ -93,6 +93,30 @@ func (v *Views) Counts(ctx context.Context, businessUnit string) ([]StatusCount,
 	return counts, nil
 }
 
+// Homes returns how many orders of a business unit each ledger holds that count.
+func (v *Views) Homes(ctx context.Context, businessUnit string) (map[uuid.UUID]uint64, error) {
+	rows, err := v.reader.QueryContext(ctx, `SELECT c.source,
+			sum(c.orders) - (SELECT count(*) FROM doubles d WHERE d.business_unit = c.business_unit AND d.source = c.source)
+		FROM status_counts c WHERE c.business_unit = $1 GROUP BY c.business_unit, c.source`, businessUnit)
+	if err != nil {
+		return nil, fmt.Errorf("counting orders: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // its error is read below
+	homes := make(map[uuid.UUID]uint64)
+	for rows.Next() {
+		var ledger uuid.UUID
+		var orders uint64
+		if err := rows.Scan(&ledger, &orders); err != nil {
+			return nil, fmt.Errorf("counting orders: %w", err)
+		}
+		homes[ledger] = orders
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("counting orders: %w", err)
+	}
+	return homes, nil
+}
+
 // A Parked order is one of which an event could not be applied.
 type Parked struct {
 	BusinessUnit string // empty where no event said it

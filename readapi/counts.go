@@ -112,10 +112,7 @@ func (a *api) getStatus(ctx context.Context, in *Freshness) (*statusOutput, erro
 	if err != nil {
 		return nil, err
 	}
-	lags := make(map[uuid.UUID]*LagStatus)
-	for _, l := range a.lags(ctx) {
-		lags[l.Ledger] = &LagStatus{Head: l.Head, Events: l.Events, Seconds: l.Age.Seconds(), Parked: l.Parked}
-	}
+	lags := a.lagStatus(ctx)
 	out := &statusOutput{Seen: seen, Body: SystemStatus{Sources: make([]SourceStatus, len(sources)), Parked: []ParkedOrder{}}}
 	for i, s := range sources {
 		out.Body.Sources[i] = SourceStatus{s.Ledger, s.Incarnation, s.Lanes, s.Passed, s.Newest, lags[s.Ledger]}

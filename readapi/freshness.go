@@ -70,6 +70,8 @@ func (a *api) await(ctx context.Context, text string, atMost span, order *uuid.U
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, projections.ErrUnknownLedger) && slices.ContainsFunc(a.regions(), func(r Region) bool { return r.Ledger == mark.Ledger }):
+		return notYet(" Nothing of that region was seen here so far.")
 	case errors.Is(err, projections.ErrUnknownLedger):
 		return &web.Error{Status: http.StatusBadRequest, Code: "unknown_mark", Detail: "The mark is of a ledger that is not followed here."}
 	case errors.Is(err, projections.ErrLostBranch):
@@ -79,9 +81,13 @@ func (a *api) await(ctx context.Context, text string, atMost span, order *uuid.U
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case waiting.Err() != nil:
-		return &web.Error{Status: http.StatusServiceUnavailable, Code: "not_yet", Detail: "What the mark marks cannot be seen here yet.", RetryAfter: time.Second}
+		return notYet(a.behind(ctx, mark.Ledger))
 	}
 	return fmt.Errorf("waiting for a mark: %w", err)
+}
+
+func notYet(why string) error {
+	return &web.Error{Status: http.StatusServiceUnavailable, Code: "not_yet", Detail: "What the mark marks cannot be seen here yet." + why, RetryAfter: time.Second}
 }
 
 // recentEnough is how old what most reads say about marks and lag may be. What was true then is true now: the rows

@@ -103,8 +103,12 @@ const maxHistoryLines = 5000
 
 func (a *api) history(ctx context.Context, id uuid.UUID, from uint64, limit int) (History, error) {
 	h := History{Order: id, Steps: []Step{}}
+	ledger, err := a.copyOf(ctx, id)
+	if err != nil {
+		return h, err
+	}
 	lines := 0
-	for s, err := range history.Steps(ctx, a.Ledger, id) {
+	for s, err := range history.Steps(ctx, ledger, id) {
 		if err != nil {
 			return h, historyError(err)
 		}
@@ -278,9 +282,13 @@ func (in *stateInput) moment() (m history.Moment, err error) {
 
 // at returns an order's step at a moment. An order that did not exist then is told from one that never did.
 func (a *api) at(ctx context.Context, id uuid.UUID, m history.Moment) (history.Step, error) {
-	s, err := history.At(ctx, a.Ledger, id, m)
+	ledger, err := a.copyOf(ctx, id)
+	if err != nil {
+		return history.Step{}, err
+	}
+	s, err := history.At(ctx, ledger, id, m)
 	if errors.Is(err, history.ErrNotFound) {
-		now, err := history.At(ctx, a.Ledger, id, history.Moment{})
+		now, err := history.At(ctx, ledger, id, history.Moment{})
 		if err == nil && now.After.BusinessUnit == web.BusinessUnit(ctx) {
 			return s, &web.Error{Status: http.StatusNotFound, Code: "unknown_moment", Detail: "The order has no such revision, or did not exist at that moment."}
 		}

@@ -78,7 +78,11 @@ func (a *api) fill(ctx context.Context, p *historyPage, id uuid.UUID, revision u
 	link := func(revision uint64) string {
 		return p.query("/orders/"+id.String()+"/history", url.Values{"revision": {strconv.FormatUint(revision, 10)}})
 	}
-	for s, err := range history.Steps(ctx, a.Ledger, id) {
+	ledger, err := a.copyOf(ctx, id)
+	if err != nil {
+		return err
+	}
+	for s, err := range history.Steps(ctx, ledger, id) {
 		if err != nil {
 			return historyError(err)
 		}

@@ -18,11 +18,12 @@ type page struct {
 	Unit   string // business unit; empty: the usual one
 	Events string // where the news come from that move the page; empty: it does not move
 	Behind string // how far the read models are behind; empty: they are not
+	Many   bool   // there are several regions
 	Now    time.Time
 }
 
 func (a *api) page(ctx context.Context, title string, seen Seen) page {
-	p := page{Title: title, Now: a.Now()}
+	p := page{Title: title, Now: a.Now(), Many: a.Regions != nil}
 	if unit := web.BusinessUnit(ctx); unit != web.DefaultBusinessUnit {
 		p.Unit = unit
 	}

@@ -37,6 +37,8 @@ import (
 type Config struct {
 	Views  *projections.Views
 	Ledger eventstore.Reader // in which histories are replayed
+	// Regions are those that take orders, this one first; nil: it is the only one, and has no name.
+	Regions func() []Region
 	// Projector retries parked orders; nil: that is not offered.
 	Projector *projections.Projector
 
@@ -86,6 +88,7 @@ func Register(s *web.Server, cfg Config) {
 	live(s, "watch-notifications", "/v1/notifications", "Follow all orders", Notifications{}, a.watchNotifications)
 	get(s, "get-counts", "/v1/counts", "How many orders are in each status", a.getCounts)
 	get(s, "get-status", "/v1/status", "How far the read models have come", a.getStatus)
+	get(s, "get-regions", "/v1/regions", "Where orders have their home, and how far each region can be seen from here", a.getRegions)
 	a.registerParked()
 	get(s, "get-history", "/v1/history/orders/{id}", "Every step of an order", a.getHistory)
 	get(s, "get-state", "/v1/history/orders/{id}/state", "An order as it was", a.getState)
@@ -98,6 +101,7 @@ func Register(s *web.Server, cfg Config) {
 
 	r := s.Scoped()
 	r.Get("/", a.overviewPage)
+	r.Get("/regions", a.regionsPage)
 	r.Get("/orders/{id}", a.orderPage)
 	r.Get("/orders/{id}/history", a.historyPage)
 	s.Router().Get("/assets/{name}", a.serveAsset)

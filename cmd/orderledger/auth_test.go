@@ -29,6 +29,7 @@ var access = map[string]web.Role{
 	"GET /openapi.yaml":                    web.RoleAny,
 	"GET /orders/{id}":                     web.RoleRead,
 	"GET /orders/{id}/history":             web.RoleReplay,
+	"GET /regions":                         web.RoleRead,
 	"GET /problems":                        web.RoleAny,
 	"GET /problems/{code}":                 web.RoleAny,
 	"GET /readyz":                          web.RoleNobody,
@@ -53,6 +54,7 @@ var access = map[string]web.Role{
 	"PUT /v1/rules":                        web.RoleAdmin,
 	"GET /v1/rules":                        web.RoleRead,
 	"GET /v1/status":                       web.RoleRead,
+	"GET /v1/regions":                      web.RoleRead,
 	"GET /version":                         web.RoleAny,
 
 	"POST /v1/orders/{id}/amend":   web.RoleSubmit,
@@ -74,7 +76,7 @@ var access = map[string]web.Role{
 // unscoped are routes that are about no business unit.
 func unscoped(route string) bool {
 	_, path, _ := strings.Cut(route, " ")
-	return !strings.HasPrefix(path, "/v1/") && path != "/" && !strings.HasPrefix(path, "/orders/")
+	return !strings.HasPrefix(path, "/v1/") && path != "/" && path != "/regions" && !strings.HasPrefix(path, "/orders/")
 }
 
 // TestWhoMayDoWhat tries every route with every role, in the token's business unit, in another one, without a token and
