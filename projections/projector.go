@@ -282,14 +282,17 @@ func unseen(lanes []eventstore.Position, deliveries []eventstore.Delivery) (news
 	return news, true
 }
 
-// CatchUp brings the rows up to the heads of the ledgers, as they are now, from the ledgers alone.
-func (p *Projector) CatchUp(ctx context.Context) error {
+// CatchUp brings the rows up to the heads of the named ledgers, or of all, as they are now, from the ledgers alone.
+func (p *Projector) CatchUp(ctx context.Context, ledgers ...uuid.UUID) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.reload(ctx); err != nil {
 		return fmt.Errorf("catching up: %w", err)
 	}
 	for id, s := range p.followed() {
+		if len(ledgers) > 0 && !slices.Contains(ledgers, id) {
+			continue
+		}
 		if _, err := p.catchUpWith(ctx, s, 0); err != nil {
 			return fmt.Errorf("catching up with ledger %s: %w", id, err)
 		}
