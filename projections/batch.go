@@ -20,7 +20,7 @@ import (
 type batch struct {
 	source  *source
 	write   *statements // in the transaction
-	several bool        // ledgers are followed: an order may stand in more than one
+	several bool        // as in Projector
 
 	orders  map[uuid.UUID]*work
 	entries []Entry

@@ -129,6 +129,23 @@ func TestDoubleStandsInWhileTheOtherIsFoldedAnew(t *testing.T) {
 	}
 }
 
+// A projector that was started again has to do with the rows of ledgers that it does not follow yet.
+func TestDoubleOfALedgerThatIsNotFollowedYet(t *testing.T) {
+	a, b := newLedger(t), newLedger(t)
+	newLife(t, a, "only here", nil)
+	for i := range 8 {
+		newLife(t, b, strconv.Itoa(i), nil)
+	}
+	v, p := caughtUp(t, a, b)
+	check(t, p.Close(t.Context()))
+	p = newProjector(t, v, a)
+	for i := range 8 {
+		newLife(t, a, strconv.Itoa(i), nil)
+	}
+	check(t, p.CatchUp(t.Context()))
+	wantFold(t, v, a, b)
+}
+
 func TestFollowRefusesALedgerTwice(t *testing.T) {
 	l := newLedger(t)
 	_, p := caughtUp(t, l)

@@ -43,6 +43,7 @@ type Projector struct {
 	mu      sync.Mutex                            // held for a whole step; protects the fields below
 	sources atomic.Pointer[map[uuid.UUID]*source] // replaced whole; read without mu too
 	lease   lease
+	several bool // ledgers have rows, followed or not: an order may stand in more than one
 	unsure  bool // a transaction's outcome is unknown: the database must be asked
 	writer  *statements
 }
@@ -159,7 +160,7 @@ func (p *Projector) follow(ctx context.Context, ledger eventstore.Reader) error 
 	}
 	sources[head.ID] = s
 	p.sources.Store(&sources)
-	return nil
+	return p.views.writer.QueryRowContext(ctx, `SELECT count(*) > 1 FROM sources`).Scan(&p.several)
 }
 
 // Close gives the lease back. It may be called twice; Apply, CatchUp and RetryParked fail afterwards.
@@ -408,7 +409,7 @@ func (p *Projector) transact(ctx context.Context, s *source, change func(*batch)
 	if err != nil {
 		return err
 	}
-	b := newBatch(s, p.writer.in(tx), len(p.followed()) > 1)
+	b := newBatch(s, p.writer.in(tx), p.several)
 	committing := false
 	defer func() {
 		if err != nil {
