@@ -26,6 +26,8 @@ import (
 var (
 	// ErrWrongLedger is returned where another ledger answers than the one that a client reads.
 	ErrWrongLedger = errors.New("another ledger answers")
+	// ErrUnreachable is returned after several attempts in a row at which the server has not answered as it should.
+	ErrUnreachable = errors.New("the ledger cannot be read")
 	// ErrRefused is returned where the server does not serve the feed to this client.
 	ErrRefused = errors.New("the server refuses the feed")
 )
@@ -249,7 +251,7 @@ func (c *Client) retry(ctx context.Context, attempts int, f func() (moved bool, 
 			failed, pause = 0, 50*time.Millisecond
 		}
 		if failed++; failed == attempts {
-			return fmt.Errorf("reading the ledger at %s: %w", c.base, err)
+			return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.base, err)
 		}
 		c.config.Logger.DebugContext(ctx, "the feed is asked again", slog.String("url", c.base), slog.Any("error", err))
 		select {

@@ -226,6 +226,7 @@ func TestWhatIsNoFeed(t *testing.T) {
 		"not found":      {http.NotFound, feed.ErrRefused},
 		"no token":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, feed.ErrRefused},
 		"something else": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }, feed.ErrRefused},
+		"not yet":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, feed.ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(c.answer)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/internal/message"
+	"github.com/orderledger/orderledger/internal/retry"
 )
 
 // ConsumerConfig says what a [Consumer] receives and what becomes of it.
@@ -30,6 +32,10 @@ type ConsumerConfig struct {
 	Ledger eventstore.Reader
 	// Source is the ledger whose deliveries are meant: messages of others are rejected. The zero Source: there are none.
 	Source uuid.UUID
+	// Shared says that others than the relay may be able to send to the bus. Then what a message says is taken for true
+	// only as far as Ledger has come, which is asked whenever one says that it has come farther: what stands behind
+	// its end is rejected. While the ledger cannot be asked, such messages wait.
+	Shared bool
 	// Suspect reports whether an error of Apply may be the fault of a delivery that the ledger knows nothing of. Then
 	// the deliveries are compared with Ledger, and those that it does not have are rejected, so that the others need
 	// not wait for them. Nil: no error is.
@@ -45,6 +51,10 @@ type ConsumerConfig struct {
 // A Consumer hands the deliveries of all lanes to Apply.
 type Consumer struct {
 	config ConsumerConfig
+
+	receiving, applying, fetching, rejecting, asking *retry.Outage
+
+	head eventstore.Head // the newest that is known; belongs to Run
 
 	applied, rejected, failures atomic.Uint64
 }
@@ -73,7 +83,13 @@ func NewConsumer(c ConsumerConfig) (*Consumer, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Consumer{config: c}, nil
+	outage := func(doing string) *retry.Outage { return retry.NewOutage(c.Log, doing, longestPause) }
+	return &Consumer{
+		config:    c,
+		receiving: outage("receiving"), applying: outage("applying deliveries"),
+		fetching: outage("fetching an event"), rejecting: outage("rejecting a message"),
+		asking: outage("asking the ledger how far it is"),
+	}, nil
 }
 
 // Status returns what the consumer has done so far. It may be called concurrently with Run.
@@ -115,13 +131,14 @@ func (c *Consumer) Run(ctx context.Context) error {
 
 // receive passes on the messages of a topic, and subscribes again when the subscription fails or ends.
 func (c *Consumer) receive(ctx context.Context, topic string, arrived chan<- *watermill.Message) {
-	var pause backoff
+	attempts := c.receiving.Attempts()
+	defer attempts.Leave()
 	for ctx.Err() == nil {
 		messages, err := c.config.Bus.Subscribe(ctx, topic)
 		if err == nil {
 			err = errors.New("the subscription has ended")
 			for m := range messages {
-				pause = backoff{}
+				attempts.Succeeded(ctx)
 				select {
 				case arrived <- m:
 				case <-ctx.Done():
@@ -129,10 +146,7 @@ func (c *Consumer) receive(ctx context.Context, topic string, arrived chan<- *wa
 				}
 			}
 		}
-		if ctx.Err() != nil {
-			return
-		}
-		if pause.wait(ctx, c.config.Log, "receiving from "+topic, err) != nil {
+		if attempts.Failed(ctx, fmt.Errorf("from %s: %w", topic, err)) != nil {
 			return
 		}
 	}
@@ -177,10 +191,11 @@ func (c *Consumer) apply(ctx context.Context, batch []*watermill.Message) error 
 			readable = append(readable, m)
 		}
 	}
-	if len(deliveries) == 0 {
-		return nil
+	deliveries, readable, err := c.believe(ctx, deliveries, readable)
+	if err != nil || len(deliveries) == 0 {
+		return err
 	}
-	err := retry(ctx, c.config.Log, "applying deliveries", func() error {
+	err = c.applying.Do(ctx, func() error {
 		err := c.config.Apply(ctx, deliveries)
 		if err == nil {
 			return nil
@@ -222,7 +237,7 @@ func (c *Consumer) read(ctx context.Context, m *watermill.Message) (eventstore.D
 		return d, errors.New("reading a message: no ledger to fetch its event from")
 	}
 	var wrong error
-	err = retry(ctx, c.config.Log, "fetching an event", func() error {
+	err = c.fetching.Do(ctx, func() error {
 		e, err := message.Fetch(ctx, c.config.Ledger, d.Event)
 		if errors.Is(err, message.ErrMismatch) {
 			wrong = err
@@ -236,38 +251,74 @@ func (c *Consumer) read(ctx context.Context, m *watermill.Message) (eventstore.D
 	return d, errors.Join(err, wrong)
 }
 
+// believe rejects the deliveries that stand behind the end of the ledger, if the bus is shared, and returns the others.
+// It returns only errors of ctx.
+func (c *Consumer) believe(ctx context.Context, deliveries []eventstore.Delivery, messages []*watermill.Message) ([]eventstore.Delivery, []*watermill.Message, error) {
+	beyond := func(d eventstore.Delivery) bool { return isBeyond(d, c.head) }
+	if !c.config.Shared || c.config.Ledger == nil || !slices.ContainsFunc(deliveries, beyond) {
+		return deliveries, messages, nil
+	}
+	if err := c.asking.Do(ctx, func() (err error) {
+		c.head, err = c.config.Ledger.Head(ctx) // what a relay has sent was in the ledger before
+		return err
+	}); err != nil {
+		return nil, nil, err
+	}
+	return c.keep(ctx, deliveries, messages, func(d eventstore.Delivery) error {
+		if beyond(d) {
+			return errBeyond
+		}
+		return nil
+	})
+}
+
+var errBeyond = errors.New("the ledger has not come as far as the message says")
+
+// isBeyond reports whether a delivery tells of something that has not happened by the time of a head. What is said to
+// have happened in an earlier incarnation may have.
+func isBeyond(d eventstore.Delivery, head eventstore.Head) bool {
+	return d.Incarnation > head.Incarnation || d.Incarnation == head.Incarnation && d.Position > head.Position
+}
+
+// keep rejects the deliveries with which something is wrong, and returns the others.
+func (c *Consumer) keep(ctx context.Context, deliveries []eventstore.Delivery, messages []*watermill.Message, wrong func(eventstore.Delivery) error) ([]eventstore.Delivery, []*watermill.Message, error) {
+	kept := make([]eventstore.Delivery, 0, len(deliveries))
+	keptMessages := make([]*watermill.Message, 0, len(messages))
+	for i, d := range deliveries {
+		reason := wrong(d)
+		if reason == nil {
+			kept, keptMessages = append(kept, d), append(keptMessages, messages[i])
+			continue
+		}
+		if err := c.reject(ctx, messages[i], reason); err != nil {
+			return deliveries, messages, err
+		}
+	}
+	return kept, keptMessages, nil
+}
+
 // sift rejects the deliveries that the ledger does not have, and returns the others. Those that it cannot judge stay.
 func (c *Consumer) sift(ctx context.Context, deliveries []eventstore.Delivery, messages []*watermill.Message) ([]eventstore.Delivery, []*watermill.Message, error) {
 	head, err := c.config.Ledger.Head(ctx) // what a relay has sent was in the ledger before
 	if err != nil {
 		return deliveries, messages, fmt.Errorf("reading the ledger's head: %w", err)
 	}
-	var kept []eventstore.Delivery
-	var keptMessages []*watermill.Message
-	for i, d := range deliveries {
-		var wrong error
-		switch {
-		case d.Position > head.Position || d.Incarnation > head.Incarnation:
-			wrong = errors.New("the ledger has not come as far as the message says")
-		case d.Event != nil && d.Incarnation == head.Incarnation:
+	return c.keep(ctx, deliveries, messages, func(d eventstore.Delivery) error {
+		if isBeyond(d, head) {
+			return errBeyond
+		}
+		if d.Event != nil && d.Incarnation == head.Incarnation {
 			if _, err := message.Fetch(ctx, c.config.Ledger, d.Event); errors.Is(err, message.ErrMismatch) {
-				wrong = err
+				return err
 			}
 		}
-		if wrong != nil {
-			if err := c.reject(ctx, messages[i], wrong); err != nil {
-				return deliveries, messages, err
-			}
-			continue
-		}
-		kept, keptMessages = append(kept, d), append(keptMessages, messages[i])
-	}
-	return kept, keptMessages, nil
+		return nil
+	})
 }
 
 func (c *Consumer) reject(ctx context.Context, m *watermill.Message, reason error) error {
 	if c.config.Reject != nil {
-		err := retry(ctx, c.config.Log, "rejecting a message", func() error { return c.config.Reject(ctx, m, reason) })
+		err := c.rejecting.Do(ctx, func() error { return c.config.Reject(ctx, m, reason) })
 		if err != nil {
 			return err
 		}

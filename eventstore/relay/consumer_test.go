@@ -458,3 +458,61 @@ func TestWhatTheLedgerDoesNotHaveIsRejected(t *testing.T) {
 		}
 	})
 }
+
+// On a bus to which others may send, what is said to stand behind the end of the ledger is rejected and not applied, though
+// nothing is missing before it. While the ledger cannot be asked it waits.
+func TestNothingBehindTheEndIsBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLedger(eventstore.DefaultLanes)
+		write(t, l, 0, 2)
+		stored := l.public()
+		honest := func(i int) eventstore.Delivery {
+			e := stored[i]
+			return eventstore.Delivery{
+				Source: l.ID, Incarnation: l.Incarnation, Lane: eventstore.Lane(e.Stream, l.Lanes), Position: e.Position, Event: &e,
+			}
+		}
+		event, tick, incarnation, old := honest(0), honest(0), honest(0), honest(1)
+		event.Position = stored[1].Position + 1
+		event.Event.ID, event.Event.Position = uuid.New(), event.Position
+		tick.Position, tick.Event = 1_000_000, nil
+		incarnation.Incarnation++
+		old.Incarnation, old.Position = old.Incarnation-1, 1_000
+		old.Event.Position = old.Position // of an incarnation that had come farther: it is for Apply to know
+		var applied []eventstore.Position
+		b, consumer, run := consume(t, relay.ConsumerConfig{
+			Ledger: l, Source: l.ID, Shared: true,
+			Apply: func(_ context.Context, deliveries []eventstore.Delivery) error {
+				for _, d := range deliveries {
+					applied = append(applied, d.Position)
+				}
+				return nil
+			},
+		})
+		l.set(func() { l.reading = errDown })
+		results := publish(b, honest(0), event, tick, incarnation, old)
+		time.Sleep(time.Minute)
+		if len(applied) > 0 || len(results) > 0 {
+			t.Errorf("while the ledger cannot be asked, %v are applied and %d messages acknowledged", applied, len(results))
+		}
+		l.set(func() { l.reading = nil })
+		for range 5 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+		// What it knows it does not ask again.
+		l.set(func() { l.reading = errDown })
+		if err := <-publish(b, honest(1)); err != nil {
+			t.Error(err)
+		}
+		run.end(t)
+		slices.Sort(applied)
+		if want := []eventstore.Position{stored[0].Position, stored[1].Position, 1_000}; !slices.Equal(applied, want) {
+			t.Errorf("applied are %v, want %v", applied, want)
+		}
+		if s := consumer.Status(); s.Rejected != 3 || s.Applied != 3 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}

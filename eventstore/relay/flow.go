@@ -19,6 +19,8 @@ const (
 // state.
 type flow struct {
 	relay   *Relay
+	began   time.Time
+	well    func() // called when reading goes well; may be called again
 	state   *State
 	journal *journal
 
@@ -78,12 +80,16 @@ func (f *flow) loop(ctx context.Context) error {
 		case err := <-f.failed:
 			return err
 		case e := <-events:
+			f.well()
 			f.add(ctx, e)
 		case t := <-f.taken:
 			f.state.Taken(t.lane, time.Now())
 			f.hand(ctx, t.lane)
 			published = t.events
 		case <-ticker.C:
+			if time.Since(f.began) > longestPause {
+				f.well()
+			}
 		case <-quiet:
 			quiet = nil
 			for lane := range f.state.Lanes() {

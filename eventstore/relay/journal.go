@@ -30,21 +30,32 @@ type journal struct {
 	failed   time.Time         // when it was tried last
 }
 
-// load reads the newest checkpoint, or the zero one.
-func (j *journal) load(ctx context.Context) (Checkpoint, error) {
-	j.expected, j.unknown = eventstore.NoStream, nil
-	for e, err := range j.ledger.ReadStream(ctx, j.stream, eventstore.End, eventstore.Backward) {
+// LastCheckpoint reads the newest checkpoint of the relay with a name, or the zero one.
+func LastCheckpoint(ctx context.Context, ledger eventstore.Reader, name string) (Checkpoint, error) {
+	c, _, err := lastCheckpoint(ctx, ledger, streamOf(name))
+	return c, err
+}
+
+// lastCheckpoint also returns what the next append to the stream expects.
+func lastCheckpoint(ctx context.Context, ledger eventstore.Reader, stream string) (Checkpoint, eventstore.Expected, error) {
+	for e, err := range ledger.ReadStream(ctx, stream, eventstore.End, eventstore.Backward) {
 		if err != nil {
-			return Checkpoint{}, fmt.Errorf("reading the checkpoint: %w", err)
+			return Checkpoint{}, 0, fmt.Errorf("reading the checkpoint: %w", err)
 		}
 		var c Checkpoint
 		if err := json.Unmarshal(e.Data, &c); err != nil || e.Type != checkpointType {
-			return Checkpoint{}, fmt.Errorf("%w: event %d of stream %s is no checkpoint", eventstore.ErrCorrupt, e.Revision, j.stream)
+			return Checkpoint{}, 0, fmt.Errorf("%w: event %d of stream %s is no checkpoint", eventstore.ErrCorrupt, e.Revision, stream)
 		}
-		j.expected = eventstore.At(e.Revision)
-		return c, nil
+		return c, eventstore.At(e.Revision), nil
 	}
-	return Checkpoint{}, nil
+	return Checkpoint{}, eventstore.NoStream, nil
+}
+
+// load reads the newest checkpoint, or the zero one.
+func (j *journal) load(ctx context.Context) (Checkpoint, error) {
+	c, expected, err := lastCheckpoint(ctx, j.ledger, j.stream)
+	j.expected, j.unknown = expected, nil
+	return c, err
 }
 
 // save appends a checkpoint. It returns errRelieved if another relay has appended since load.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/internal/message"
+	"github.com/orderledger/orderledger/internal/retry"
 )
 
 // Config says what a [Relay] reads from and publishes to.
@@ -39,6 +40,8 @@ type Config struct {
 type Relay struct {
 	config Config
 
+	reading, publishing *retry.Outage // publishing: of all lanes
+
 	mu     sync.Mutex // protects what follows
 	status Status
 	oldest time.Time // when the ledger took the oldest event that the bus has not; zero: there is none
@@ -54,6 +57,9 @@ type Status struct {
 	Published uint64              // events taken by the bus since Run began
 	Failures  uint64              // calls that the bus has refused since Run began
 }
+
+// longestPause is how long a relay and a consumer wait at most before they try again.
+const longestPause = 10 * time.Second
 
 // New returns a relay. It reads and publishes nothing until Run.
 func New(c Config) (*Relay, error) {
@@ -75,7 +81,11 @@ func New(c Config) (*Relay, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Log = c.Log.With("relay", c.Name)
-	return &Relay{config: c}, nil
+	return &Relay{
+		config:     c,
+		reading:    retry.NewOutage(c.Log, "reading the ledger", longestPause),
+		publishing: retry.NewOutage(c.Log, "publishing", longestPause),
+	}, nil
 }
 
 // Status returns the relay's present state.
@@ -91,14 +101,15 @@ func (r *Relay) Status() Status {
 
 // Run publishes until ctx is done, then saves a last checkpoint and returns the error of ctx. It outlasts failures of
 // the bus and passing failures of the ledger; it returns [eventstore.ErrClosed] if the ledger is closed, and an error
-// for which errors.Is [eventstore.ErrCorrupt] holds if the checkpoint or an event cannot be read.
+// for which errors.Is [eventstore.ErrCorrupt] holds if the checkpoint or an event cannot be read, or the ledger ends before
+// the checkpoint.
 //
 // Whoever receives must be stopped after Run has returned, or a last message may be sent twice.
 func (r *Relay) Run(ctx context.Context) error {
-	var pause backoff
+	attempts := r.reading.Attempts()
+	defer attempts.Leave()
 	for {
-		began := time.Now()
-		err := r.publish(ctx)
+		err := r.publish(ctx, attempts)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -111,26 +122,28 @@ func (r *Relay) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		if time.Since(began) > longestPause {
-			pause = backoff{} // it went well for a while
-		}
-		if err := pause.wait(ctx, r.config.Log, "reading the ledger", err); err != nil {
+		if err := attempts.Failed(ctx, err); err != nil {
 			return err
 		}
 	}
 }
 
-// publish relays from the checkpoint on until ctx is done, another relay has taken over, or the ledger fails.
-func (r *Relay) publish(ctx context.Context) error {
-	head, err := r.config.Ledger.Head(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the ledger's head: %w", err)
-	}
+// publish relays from the checkpoint on until ctx is done, another relay has taken over, or the ledger fails. The
+// attempt has succeeded once the ledger has given something, or has not failed for a while.
+func (r *Relay) publish(ctx context.Context, attempts *retry.Attempts) error {
 	j := &journal{ledger: r.config.Ledger, stream: streamOf(r.config.Name)}
 	checkpoint, err := j.load(ctx)
 	if err != nil {
 		return err
 	}
+	head, err := r.config.Ledger.Head(ctx) // after the checkpoint, which another relay may move
+	if err != nil {
+		return fmt.Errorf("reading the ledger's head: %w", err)
+	}
+	if head.Position < checkpoint.Position {
+		return fmt.Errorf("%w: it ends at position %d, and was relayed up to %d: its end was cut off", eventstore.ErrCorrupt, head.Position, checkpoint.Position)
+	}
+	r.forget(ctx, j.stream)
 	state, err := NewState(head.Identity, checkpoint, time.Now())
 	if err != nil {
 		return fmt.Errorf("%w: stream %s: %w", eventstore.ErrCorrupt, j.stream, err)
@@ -139,6 +152,8 @@ func (r *Relay) publish(ctx context.Context) error {
 	r.config.Log.InfoContext(ctx, "relaying", "position", checkpoint.Position)
 	f := &flow{
 		relay:   r,
+		began:   time.Now(),
+		well:    func() { attempts.Succeeded(ctx) },
 		state:   state,
 		journal: j,
 		events:  make(chan eventstore.Recorded, 256),
@@ -150,9 +165,22 @@ func (r *Relay) publish(ctx context.Context) error {
 	return f.run(ctx)
 }
 
+// forget lets a ledger that can do so forget old checkpoints.
+func (r *Relay) forget(ctx context.Context, stream string) {
+	ledger, ok := r.config.Ledger.(interface {
+		KeepNewest(ctx context.Context, stream string) error
+	})
+	if !ok {
+		return
+	}
+	if err := ledger.KeepNewest(ctx, stream); err != nil && ctx.Err() == nil {
+		r.config.Log.WarnContext(ctx, "old checkpoints are kept", "error", err)
+	}
+}
+
 // send publishes the deliveries of a lane, again and again until the bus has taken them or ctx is done.
 func (r *Relay) send(ctx context.Context, lane int, deliveries []eventstore.Delivery) error {
-	return retry(ctx, r.config.Log, "publishing", func() error {
+	return r.publishing.Do(ctx, func() error {
 		batch := make([]*watermill.Message, len(deliveries))
 		for i, d := range deliveries {
 			batch[i] = message.New(d, r.config.Region)

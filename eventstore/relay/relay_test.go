@@ -1,11 +1,14 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -229,6 +232,32 @@ func TestABusThatFailsStopsTheRelayOnly(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		b.check(t)
 		run.end(t)
+	})
+}
+
+func TestAnOutageOfTheBusIsTwoLinesInTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newLedger(64)
+		b := newBus(newView(source))
+		b.fault = func(string, bool) error { return errDown }
+		var log bytes.Buffer
+		r, err := relay.New(relay.Config{Name: "main", Ledger: source, Bus: b, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run := start(t, r.Run)
+		write(t, source, 0, 1_000) // in all lanes
+		time.Sleep(time.Hour)
+		b.set(func(string, bool) error { return nil })
+		time.Sleep(time.Minute)
+		b.check(t)
+		run.end(t)
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		if len(lines) != 3 || !strings.Contains(lines[0], "relaying") ||
+			!strings.Contains(lines[1], `msg="failed, trying again"`) || !strings.Contains(lines[1], "doing=publishing error=down") ||
+			!strings.Contains(lines[2], `msg="goes on after an outage"`) || !strings.Contains(lines[2], "lasted=1h0m") {
+			t.Errorf("the log is\n%s", log.String())
+		}
 	})
 }
 

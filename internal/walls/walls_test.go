@@ -28,17 +28,18 @@ var allowed = map[string][]string{
 	"projections":         {"domain", "eventstore"},
 	"projections/history": {"domain", "eventstore"},
 
-	"eventstore/relay":              {"eventstore", "internal/message"},
+	"eventstore/relay":              {"eventstore", "internal/message", "internal/retry"},
 	"eventstore/esdb":               {"eventstore"},
 	"eventstore/esdb/esdbserver":    {"eventstore"},
 	"eventstore/feed":               {"eventstore"},
+	"eventstore/mirror":             {"eventstore"},
 	"eventstore/pebblestore":        {"eventstore"},
 	"eventstore/pebblestore/faults": {},
 	"internal/planted":              {},
 	"eventstore/eventstoretest":     {"eventstore"},
 	"eventstore":                    {},
 
-	"eventstore/relay/servicebus":                              {},
+	"eventstore/relay/servicebus":                              {"internal/retry"},
 	"eventstore/relay/servicebus/servicebustest":               {"eventstore/relay/servicebus/servicebustest/internal/amqp"},
 	"eventstore/relay/servicebus/servicebustest/internal/amqp": {},
 
@@ -50,6 +51,10 @@ var allowed = map[string][]string{
 	"internal/message":  {"eventstore"},
 	"internal/keyring":  {},
 	"internal/realdata": {},
+	"internal/edge":     {"internal/topology", "internal/web"},
+	"internal/topology": {"domain"},
+	"internal/faultnet": {},
+	"internal/retry":    {},
 	"internal/walls":    {},
 }
 
@@ -72,7 +77,7 @@ var never = map[string][]string{
 }
 
 // forTests are packages that only tests import.
-var forTests = []string{"domain/domaintest", "eventstore/eventstoretest", "internal/realdata", "testing", "pgregory.net/rapid", "github.com/google/go-cmp"}
+var forTests = []string{"domain/domaintest", "eventstore/eventstoretest", "internal/realdata", "internal/faultnet", "testing", "pgregory.net/rapid", "github.com/google/go-cmp"}
 
 // A listed package, as go list describes it.
 type listed struct {

@@ -51,3 +51,38 @@ func BenchmarkReceive(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPublish measures messages of 1 KiB in calls of 64 publishers at once, to a bus in the same process that has
+// nobody who receives.
+func BenchmarkPublish(b *testing.B) {
+	for _, size := range []int{1, 10, 100, 1_000} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			bus := servicebustest.New(b, nil)
+			if err := bus.CreateTopic("events", servicebustest.Topic{}); err != nil {
+				b.Fatal(err)
+			}
+			publisher, err := servicebus.NewPublisher(servicebus.PublisherConfig{Connection: servicebus.Connection{ConnectionString: bus.ConnectionString()}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer publisher.Close()
+			batch := make([]*message.Message, size)
+			for i := range batch {
+				batch[i] = newMessage("session", fmt.Sprint(i))
+				batch[i].Payload = []byte(long(1 << 10))
+			}
+			b.SetParallelism(64)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := publisher.Publish("events", batch...); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}

@@ -53,7 +53,8 @@ func newLink(s *subscription, r receiver, log *slog.Logger) *link {
 
 // receiveAll receives from a queue or subscription without sessions until ctx is done.
 func (l *link) receiveAll(ctx context.Context) {
-	pause := backoff{longest: l.MaxPause}
+	attempts := l.away.Attempts()
+	defer attempts.Leave()
 	for {
 		n := l.takeSlots(ctx)
 		if ctx.Err() != nil {
@@ -68,8 +69,8 @@ func (l *link) receiveAll(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case len(received) > 0:
-			pause.failures = 0
-		case pause.wait(ctx, l.log, "receiving", cmp.Or(err, errLost)) != nil:
+			attempts.Succeeded(ctx)
+		case attempts.Failed(ctx, cmp.Or(err, errLost)) != nil:
 			return
 		}
 	}
@@ -111,13 +112,22 @@ func (l *link) receiveOrdered(ctx context.Context) {
 			continue
 		case ctx.Err() != nil:
 		case !errors.Is(err, context.DeadlineExceeded): // nil as well: so the SDK puts it when the link is lost
-			l.log.WarnContext(ctx, "session lost", "error", cmp.Or(err, errLost))
-			l.end(errLost)
+			l.lose(ctx, cmp.Or(err, errLost))
 		case len(l.slots) == 1: // its own: nothing is in flight
 			l.end(errIdle)
 		}
 		<-l.slots
 	}
+}
+
+// lose ends a session that is lost. Where the bus is away all are, and whoever accepts the next one tells it.
+func (l *link) lose(ctx context.Context, err error) {
+	level := slog.LevelDebug
+	if lost(err) {
+		level = slog.LevelWarn
+	}
+	l.log.Log(ctx, level, "session lost", "error", err)
+	l.end(errLost)
 }
 
 // handOut offers messages to the application, in order. Each has a slot, which is freed when it has been answered or

@@ -106,47 +106,41 @@ func (p *Publisher) begin(topic string) (*azservicebus.Sender, error) {
 }
 
 func (p *Publisher) send(ctx context.Context, sender *azservicebus.Sender, topic string, messages []*message.Message) error {
-	outgoing := make([]*azservicebus.Message, len(messages))
-	for i, m := range messages {
-		var err error
-		if outgoing[i], err = p.config.Marshal(topic, m); err != nil {
-			return err
-		}
-	}
-	for len(outgoing) > 0 {
-		n, err := sendSome(ctx, sender, outgoing)
+	for len(messages) > 0 {
+		n, err := p.sendSome(ctx, sender, topic, messages)
 		if errors.Is(err, azservicebus.ErrMessageTooLarge) {
-			m := messages[len(messages)-len(outgoing)]
-			return &TooLargeError{MessageID: m.UUID, Size: len(m.Payload)}
+			return &TooLargeError{MessageID: messages[0].UUID, Size: len(messages[0].Payload)}
 		}
 		if err != nil {
 			return err
 		}
-		outgoing = outgoing[n:]
+		messages = messages[n:]
 	}
 	return nil
 }
 
 // sendSome sends as many of the messages as one batch holds, and returns how many. ErrMessageTooLarge is about the first.
-func sendSome(ctx context.Context, sender *azservicebus.Sender, messages []*azservicebus.Message) (int, error) {
+func (p *Publisher) sendSome(ctx context.Context, sender *azservicebus.Sender, topic string, messages []*message.Message) (int, error) {
 	batch, err := sender.NewMessageBatch(ctx, nil)
 	if err != nil {
 		return 0, err
 	}
-	n := 0
-	for ; n < len(messages); n++ {
-		err := batch.AddMessage(messages[n], nil)
-		if errors.Is(err, azservicebus.ErrMessageTooLarge) {
-			break
-		}
+	for n, m := range messages {
+		outgoing, err := p.config.Marshal(topic, m)
 		if err != nil {
 			return 0, err
 		}
+		err = batch.AddMessage(outgoing, nil)
+		switch {
+		case errors.Is(err, azservicebus.ErrMessageTooLarge) && n == 0: // by itself it may be larger than a batch
+			return 1, sender.SendMessage(ctx, outgoing, nil)
+		case errors.Is(err, azservicebus.ErrMessageTooLarge):
+			return n, sender.SendMessageBatch(ctx, batch, nil)
+		case err != nil:
+			return 0, err
+		}
 	}
-	if n == 0 { // by itself it may be larger than a batch
-		return 1, sender.SendMessage(ctx, messages[0], nil)
-	}
-	return n, sender.SendMessageBatch(ctx, batch, nil)
+	return len(messages), sender.SendMessageBatch(ctx, batch, nil)
 }
 
 // Close waits for calls of Publish and disconnects. Further calls of Publish fail with [ErrClosed], further calls of

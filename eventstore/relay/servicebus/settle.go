@@ -3,6 +3,7 @@ package servicebus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
@@ -91,10 +92,11 @@ func (l *link) settle(ctx context.Context, how string, r *azservicebus.ReceivedM
 	if err == nil || errors.Is(context.Cause(ctx), errLost) { // that was told when it happened, once for all messages
 		return
 	}
-	l.log.WarnContext(ctx, "message cannot be settled and will come again", "message_id", r.MessageID, "how", how, "error", err)
 	if l.plain == nil {
-		l.end(errLost)
+		l.lose(ctx, fmt.Errorf("message %s cannot be settled (%s) and will come again: %w", r.MessageID, how, err))
+		return
 	}
+	l.log.WarnContext(ctx, "message cannot be settled and will come again", "message_id", r.MessageID, "how", how, "error", err)
 }
 
 // attempt calls do with a context that outlasts ctx, but not the session.

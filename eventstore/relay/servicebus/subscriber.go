@@ -10,6 +10,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/orderledger/orderledger/internal/retry"
 )
 
 // SubscriberConfig configures a [Subscriber]. Only the Connection is required: the others have defaults for a queue
@@ -40,7 +42,7 @@ type SubscriberConfig struct {
 	// Initialize is what SubscribeInitialize calls, so that tests can create what they subscribe to. Nil: nothing is
 	// created. Service Bus wants that done by an administrator, with the rights for it.
 	Initialize func(ctx context.Context, topic, subscription string) error
-	// Log is told about failures and lost locks; nil: nobody is. No payloads and no metadata are logged but message and
+	// Log is told about failures and lost locks, an outage by a line at its beginning and one at its end; nil: nobody is. No payloads and no metadata are logged but message and
 	// session ids.
 	Log *slog.Logger
 }
@@ -105,7 +107,7 @@ func (c *SubscriberConfig) retry() azservicebus.RetryOptions {
 	if c.Sessions > 0 {
 		return azservicebus.RetryOptions{MaxRetries: -1}
 	}
-	return azservicebus.RetryOptions{MaxRetries: 3, RetryDelay: firstPause, MaxRetryDelay: time.Second}
+	return azservicebus.RetryOptions{MaxRetries: 3, RetryDelay: 50 * time.Millisecond, MaxRetryDelay: time.Second}
 }
 
 // Subscribe receives from a queue, or from the subscription of a topic, until ctx is done or the subscriber is closed.
@@ -116,13 +118,15 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 	if s.closed {
 		return nil, fmt.Errorf("subscribing to %s: %w", topic, ErrClosed)
 	}
+	log := s.config.Log.With("topic", topic, "subscription", s.config.Subscription)
 	r := &subscription{
 		SubscriberConfig: &s.config,
 		client:           s.client,
 		topic:            topic,
 		out:              make(chan *message.Message),
 		links:            make(map[string]*link),
-		log:              s.config.Log.With("topic", topic, "subscription", s.config.Subscription),
+		log:              log,
+		away:             retry.NewOutage(log, "receiving", s.config.MaxPause),
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s.running.Go(func() {

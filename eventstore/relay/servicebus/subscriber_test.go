@@ -390,6 +390,37 @@ func TestSubscriptionOutlastsAnOutage(t *testing.T) {
 	})
 }
 
+// However many sessions are lost in an outage, and however often they are asked for, the log has two lines.
+func TestAnOutageIsTwoLinesInTheLog(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, servicebustest.Queue{RequiresSession: true})
+	log := new(bytes.Buffer)
+	const sessions = 64
+	s, messages := f.subscribe(servicebus.SubscriberConfig{
+		Sessions: sessions, MaxInFlight: 2, MaxPause: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	for i := range sessions {
+		f.publish(fmt.Sprint(i), "1", "2")
+	}
+	var held []*message.Message
+	for range 2 * sessions {
+		held = append(held, <-messages)
+	}
+	f.bus.Restart(f.Context(), time.Second)
+	for _, m := range held {
+		m.Ack() // too late
+	}
+	for range 2 * sessions {
+		(<-messages).Ack()
+	}
+	f.awaitEmpty()
+	f.succeed(s.Close()) // after which nobody writes to the log
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], `level=WARN msg="failed, trying again"`) || !strings.Contains(lines[1], `level=INFO msg="goes on after an outage"`) {
+		t.Errorf("the log is\n%s", log)
+	}
+}
+
 func TestSubscriptionOutlastsAMissingQueue(t *testing.T) {
 	t.Parallel()
 	eachKind(t, func(f *fixture, c servicebus.SubscriberConfig) {

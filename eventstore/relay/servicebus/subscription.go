@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/messaging/azservicebus"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/orderledger/orderledger/internal/retry"
 )
 
 // acceptTimeout is how long the bus is asked to wait for a session that has messages.
@@ -22,6 +23,7 @@ type subscription struct {
 	topic  string
 	out    chan *message.Message
 	log    *slog.Logger
+	away   *retry.Outage
 
 	mu    sync.Mutex       // protects what follows
 	links map[string]*link // the newest of each session
@@ -66,14 +68,15 @@ func (s *subscription) acceptSessions(ctx context.Context) {
 	room := make(chan struct{}, s.Sessions)
 	for range min(s.Sessions, maxAccepting) {
 		sessions.Go(func() {
-			pause := backoff{longest: s.MaxPause}
+			attempts := s.away.Attempts()
+			defer attempts.Leave()
 			for {
 				select {
 				case room <- struct{}{}:
 				case <-ctx.Done():
 					return
 				}
-				receiver, err := s.accept(ctx, &pause)
+				receiver, err := s.accept(ctx, attempts)
 				if err != nil {
 					return
 				}
@@ -88,21 +91,19 @@ func (s *subscription) acceptSessions(ctx context.Context) {
 }
 
 // accept waits until there is a session to receive from. It returns only errors of ctx.
-func (s *subscription) accept(ctx context.Context, pause *backoff) (*azservicebus.SessionReceiver, error) {
+func (s *subscription) accept(ctx context.Context, attempts *retry.Attempts) (*azservicebus.SessionReceiver, error) {
 	for {
 		receiver, err := s.acceptNext(ctx)
 		if err == nil {
-			pause.failures = 0
+			attempts.Succeeded(ctx)
+			s.away.Over(ctx) // the others may have to wait for a session
 			return receiver, nil
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if has(err, azservicebus.CodeTimeout) || errors.Is(err, context.DeadlineExceeded) {
-			pause.failures = 0 // there is none with a message
+		if ctx.Err() == nil && (has(err, azservicebus.CodeTimeout) || errors.Is(err, context.DeadlineExceeded)) {
+			attempts.Succeeded(ctx) // there is none with a message
 			continue
 		}
-		if err := pause.wait(ctx, s.log, "accepting a session", err); err != nil {
+		if err := attempts.Failed(ctx, err); err != nil {
 			return nil, err
 		}
 	}
@@ -135,8 +136,7 @@ func (s *subscription) serve(ctx context.Context, receiver *azservicebus.Session
 			return receiver.LockedUntil(), err
 		})
 		if err != nil {
-			log.WarnContext(ctx, "session lost", "error", err)
-			end(errLost)
+			l.lose(ctx, err)
 		}
 	})
 
@@ -203,27 +203,6 @@ func shut(r interface{ Close(context.Context) error }) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = r.Close(ctx) // the link may have gone before; nothing is left to be done
-}
-
-// firstPause is the wait after a first failure.
-const firstPause = 50 * time.Millisecond
-
-// A backoff counts the failures in a row and tells how long to wait after each: twice as long each time up to a
-// bound, less a random part of up to a half, so that many who fail together do not return together.
-type backoff struct {
-	longest  time.Duration
-	failures int
-}
-
-// wait logs a failure and pauses. It logs the 1st, 2nd, 4th, 8th failure and so on, so that an outage does not fill the
-// log. It returns the context's error as soon as that is done.
-func (b *backoff) wait(ctx context.Context, log *slog.Logger, doing string, err error) error {
-	pause := min(firstPause<<min(b.failures, 16), b.longest)
-	b.failures++
-	if b.failures&(b.failures-1) == 0 {
-		log.WarnContext(ctx, "failed, trying again", "doing", doing, "error", err, "failures", b.failures)
-	}
-	return sleep(ctx, pause-rand.N(pause/2+1))
 }
 
 // sleep returns the context's error if that is done before.
