@@ -3,6 +3,7 @@ package pebblestore
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -82,10 +83,6 @@ func (s *Store) Append(ctx context.Context, stream string, expected eventstore.E
 		return none, s.readOnly
 	}
 	r := newRequest(stream, expected, events)
-	if !s.index.isNew(stream) {
-		// The committer, which is one for all, then need not look. It says itself what is wrong with the index.
-		_ = s.read(func() (err error) { r.hint, err = s.index.lookUp(stream); return err })
-	}
 	if err := s.send(ctx, r); err != nil {
 		return none, err
 	}
@@ -104,6 +101,10 @@ func (s *Store) send(ctx context.Context, r *request) error {
 	if err := s.alive(ctx); err != nil { // the queue may be closed
 		return err
 	}
+	if !s.index.isNew(r.stream) {
+		// The committer, which is one for all, then need not look. It says itself what is wrong with the index.
+		r.hint, _ = s.index.lookUp(r.stream)
+	}
 	select {
 	case s.queue <- r:
 		return nil
@@ -117,7 +118,7 @@ func (s *Store) send(ctx context.Context, r *request) error {
 	}
 }
 
-// A committer is the one writer. It belongs to the goroutine of run.
+// A committer is the one writer. It belongs to the goroutine of run, for which Close waits before it closes files.
 type committer struct {
 	store *Store
 	next  head // the ledger's end when the group is durable
@@ -166,7 +167,7 @@ func (c *committer) run() {
 func (c *committer) makeRoom(group []*request) error {
 	s := c.store
 	place := place{s.segments.end, c.next.position, c.next.chain}
-	err := s.read(func() error { return s.index.turn(c.next.last, place) })
+	err := damaged(s.index.turn(c.next.last, place))
 	size := 0
 	for _, r := range group {
 		size += len(r.memory)
@@ -184,6 +185,10 @@ func (c *committer) makeRoom(group []*request) error {
 
 // drain takes what is queued behind the first request, without waiting for more.
 func (c *committer) drain(first *request) []*request {
+	// Who was answered and could append again comes first. Go hands the processor straight to and fro between the
+	// committer and the one that woke it: each event would be a group of its own, and the others would wait for
+	// milliseconds while all processors are busy.
+	runtime.Gosched()
 	group := []*request{first}
 	for size := len(first.memory); size < maxGroupBytes && len(group) < maxQueue; {
 		select {
@@ -205,29 +210,29 @@ func (c *committer) refuse() error {
 	if err := c.store.failure.Load(); err != nil {
 		return *err
 	}
-	err := c.store.checkSpace()
-	if err != nil {
-		c.store.segments.spare.feed(1 << 20) // it is in the way
+	if c.store.checkSpace() == nil {
+		return nil
 	}
-	return err
+	c.store.dropSpare()
+	return c.store.checkSpace()
 }
 
 // add puts an append into the group, or answers it if there is nothing to write.
 func (c *committer) add(r *request) {
-	var appended eventstore.Appended
-	var e *entry
-	err := c.store.read(func() (err error) { e, err = c.store.index.open(r.stream, r.hint); return err })
-	if err == nil {
-		t := e.tail
-		if e.group == c.number {
-			t = e.ahead
-		}
-		if matches(r.expected, t.revision) {
-			c.write(r, e, t)
-			return
-		}
-		appended, err = c.repeat(r, e, t)
+	e, err := c.store.index.open(r.stream, r.hint)
+	if err != nil {
+		r.answer <- answer{err: damaged(err)}
+		return
 	}
+	t := e.tail
+	if e.group == c.number {
+		t = e.ahead
+	}
+	if matches(r.expected, t.revision) {
+		c.write(r, e, t)
+		return
+	}
+	appended, err := c.repeat(r, e, t)
 	r.answer <- answer{appended, err}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
@@ -219,5 +220,26 @@ func TestGroupsAreBounded(t *testing.T) {
 	}
 	if n := count(t, s); n != 13 {
 		t.Errorf("%d events, want 13", n)
+	}
+}
+
+// TestWritersShareGroups has many writers on one processor: all who can append do so before the next group is written.
+func TestWritersShareGroups(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const writers, appends = 16, 50
+	syncs := &counter{kind: errorfs.OpFileSyncData}
+	s := mustOpen(t, "data", &Config{FS: errorfs.Wrap(vfs.NewMem(), syncs)})
+	defer mustClose(t, s)
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for range appends {
+				appendOne(t, s, fmt.Sprint("order-", w))
+			}
+		})
+	}
+	wg.Wait()
+	if n := syncs.n.Load(); n > writers*appends/4 {
+		t.Errorf("%d appends by %d writers took %d syncs", writers*appends, writers, n)
 	}
 }

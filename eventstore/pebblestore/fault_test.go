@@ -274,9 +274,41 @@ func TestAppendsAreRefusedWhileTheDiskIsFull(t *testing.T) {
 	}
 }
 
+func TestASpareGivesWayToAppends(t *testing.T) {
+	disk := &smallDisk{FS: vfs.NewMem()}
+	disk.available.Store(reserve + 1)
+	s := mustOpen(t, "data", &Config{FS: disk})
+	defer mustClose(t, s)
+	spare := "data/ledger/" + spareName
+	if _, err := s.Append(t.Context(), "order-1", eventstore.Any, []eventstore.Event{sized("order-1", 1<<20)}); err != nil {
+		t.Fatal(err)
+	}
+	events := 1
+	for exists := false; !exists; events++ {
+		appendOne(t, s, "order-1") // it was not hungry before
+		_, err := disk.Stat(spare)
+		exists = err == nil
+	}
+	disk.available.Store(reserve)
+	appendOne(t, s, "order-1")
+	if _, err := disk.Stat(spare); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the spare is still there: %v", err)
+	}
+	checkWhole(t, s, events+1)
+}
+
+// A smallDisk has so much room left, and a byte more without a spare.
 type smallDisk struct {
 	vfs.FS
 	available atomic.Uint64
+}
+
+func (d *smallDisk) Remove(name string) error {
+	err := d.FS.Remove(name)
+	if err == nil && strings.HasSuffix(name, spareName) {
+		d.available.Add(1)
+	}
+	return err
 }
 
 func (d *smallDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {

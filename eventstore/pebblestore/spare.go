@@ -75,9 +75,6 @@ func (s *spare) grow(fsys vfs.FS, dir string, fed int) (err error) {
 	return s.file.Sync()
 }
 
-// shrink gives the spare's room back.
-func (s *spare) shrink(fsys vfs.FS, dir string, _ int) error { return s.drop(fsys, dir) }
-
 // setTarget tells how large the spare should become.
 func (s *spare) setTarget(size int64) {
 	s.mu.Lock()
@@ -112,7 +109,7 @@ func (s *spare) use(fsys vfs.FS, dir string, h header) (f vfs.File, size int64, 
 	return f, size, err
 }
 
-// drop removes the spare.
+// drop gives the spare's room back.
 func (s *spare) drop(fsys vfs.FS, dir string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -85,7 +85,7 @@ type Store struct {
 	once    sync.Once
 	closed  error // the result of Close
 
-	// sending is held for reading while an append is put into the queue, and for writing to close the queue.
+	// sending is held for reading while an append is looked up and put into the queue, and for writing to close the queue.
 	sending sync.RWMutex
 	// reading is held for reading while files are read. Only Close takes it for writing, so no reader waits for a writer.
 	reading sync.RWMutex
@@ -286,14 +286,20 @@ func (s *Store) growSpare() {
 		case <-s.closing:
 			return
 		case fed := <-s.segments.spare.hungry:
-			grow := s.segments.spare.grow
 			if s.checkSpace() != nil {
-				grow = s.segments.spare.shrink // the room is worth more to appends
+				continue
 			}
-			if err := grow(s.fs, s.segments.dir, fed); err != nil {
+			if err := s.segments.spare.grow(s.fs, s.segments.dir, fed); err != nil {
 				s.logger.Warn("the next segment is not made ahead", "dir", s.dir, "error", err)
 			}
 		}
+	}
+}
+
+// dropSpare gives back the room of the segment that would come next, which is worth more to appends.
+func (s *Store) dropSpare() {
+	if err := s.segments.spare.drop(s.fs, s.segments.dir); err != nil {
+		s.logger.Warn("the next segment is in the way", "dir", s.dir, "error", err)
 	}
 }
 
