@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -66,6 +67,37 @@ func BenchmarkHandle(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					again(h)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkRegions handles commands on the orders of a region by itself, and among others: there a new order is looked
+// for in their mirrors, and a known one is not.
+func BenchmarkRegions(b *testing.B) {
+	for _, regions := range []string{"a", "a b c"} {
+		b.Run(fmt.Sprintf("regions=%d", len(strings.Fields(regions))), func(b *testing.B) {
+			h := newHandler(b, openLedger(b), openKeys(b))
+			if regions != "a" {
+				h = newWorld(b, strings.Fields(regions)...).regions["a"].commands
+			}
+			submit := submission("k")
+			handle(b, h, submit)
+			b.Run("known", func(b *testing.B) {
+				b.ReportAllocs()
+				for n := 0; b.Loop(); n++ {
+					var do domain.Action = domain.PlaceHold{Reason: domain.Reason{Code: "x"}}
+					if n%2 == 1 {
+						do = domain.Release{}
+					}
+					handle(b, h, command(submit.Order, fmt.Sprintf("%s %d", b.Name(), n), do))
+				}
+			})
+			b.Run("new", func(b *testing.B) {
+				b.ReportAllocs()
+				for n := 0; b.Loop(); n++ {
+					handle(b, h, submission(fmt.Sprintf("%s %d", b.Name(), n)))
 				}
 			})
 		})

@@ -55,6 +55,13 @@ type Config struct {
 	// done; nil: there is no queue, and no request is answered before it is decided.
 	Enqueue func(*watermill.Message) error
 
+	// Regions returns the other regions, the next one first: it is asked when this one can store nothing. Nil: there are
+	// none. It is called for each command on an order that the ledger does not have.
+	Regions func() []Region
+	// Remote waits until another region has what a write led to, and returns nil then; nil: nobody is asked, and no answer
+	// says that another region has it.
+	Remote func(context.Context, eventstore.Mark) error
+
 	Now    func() time.Time // nil: time.Now
 	Random io.Reader        // of the nonces that seal personal data, safe for concurrent use; nil: crypto/rand
 	Logger *slog.Logger     // nil: slog.Default
@@ -102,11 +109,12 @@ var errChanged = errors.New("the order has changed")
 // Handle decides a command and returns when what it leads to is durable. Personal is what a submission or amendment
 // says about people, in the clear.
 //
-// It returns a [*domain.Malformed] or [*domain.Refused] for a command that leads to nothing, a [*KeyReused],
-// [ErrBusy] while too many change the same order, [ErrOutcomeUnknown] where the ledger did not answer, and the errors
-// of the ledger and of the policy. Whatever the error, the same command may be sent again.
+// It returns a [*domain.Malformed] or [*domain.Refused] for a command that leads to nothing, a [*KeyReused], an
+// [*Elsewhere] for an order whose home is another region, [ErrBusy] while too many change the same order,
+// [ErrOutcomeUnknown] where the ledger did not answer, and the errors of the ledger and of the policy. Whatever the
+// error, the same command may be sent again.
 func (h *Handler) Handle(ctx context.Context, c domain.Command, personal domain.Personal) (Result, error) {
-	return h.handle(ctx, request{command: c, personal: personal})
+	return h.handle(ctx, &request{command: c, personal: personal})
 }
 
 // A request is a command with what does not belong to the order's history.
@@ -116,11 +124,11 @@ type request struct {
 	epoch    *uint32         // refuse unless the order's home has moved so often
 }
 
-func (h *Handler) handle(ctx context.Context, r request) (Result, error) {
+func (h *Handler) handle(ctx context.Context, r *request) (Result, error) {
 	if err := r.check(); err != nil {
 		return Result{}, err
 	}
-	digest, err := domain.DigestOf(h.keys.Digest(), r.command, r.personal)
+	digest, err := domain.DigestOf(h.keys.Digest(), r.command, &r.personal)
 	if err != nil {
 		return Result{}, err
 	}
@@ -144,7 +152,7 @@ func (h *Handler) handle(ctx context.Context, r request) (Result, error) {
 	}
 }
 
-func (r request) check() error {
+func (r *request) check() error {
 	if err := r.command.Check(); err != nil {
 		return err
 	}
@@ -159,13 +167,18 @@ func (r request) check() error {
 }
 
 // attempt loads, decides and appends once.
-func (h *Handler) attempt(ctx context.Context, r request, digest domain.Digest) (Result, error) {
+func (h *Handler) attempt(ctx context.Context, r *request, digest domain.Digest) (Result, error) {
 	step, err := h.load(ctx, r.command, digest)
 	if err != nil {
 		return Result{}, err
 	}
 	if first, done, err := step.Answered(); done || err != nil {
 		return first, err
+	}
+	if h.cfg.Regions != nil && !step.order.Exists() {
+		if first, done, err := h.elsewhere(ctx, r.command, digest); done || err != nil {
+			return first, err
+		}
 	}
 	if r.epoch != nil {
 		step.requireEpoch(*r.epoch)
@@ -178,7 +191,7 @@ func (h *Handler) attempt(ctx context.Context, r request, digest domain.Digest) 
 		h.erasing.RLock()
 		defer h.erasing.RUnlock()
 	}
-	sealed, err := h.seal(step, r.personal)
+	sealed, err := h.seal(step, &r.personal)
 	if err != nil {
 		return Result{}, err
 	}
@@ -254,7 +267,7 @@ func (h *Handler) policy(ctx context.Context, step *Step) (domain.Policy, error)
 
 // seal encrypts what a command says about people. A command that is sure to be refused makes no key. It is called with
 // erasing held for reading.
-func (h *Handler) seal(step *Step, personal domain.Personal) (domain.Sealed, error) {
+func (h *Handler) seal(step *Step, personal *domain.Personal) (domain.Sealed, error) {
 	subject := step.Subject()
 	if personal.IsZero() || subject == "" {
 		return domain.Sealed{}, nil

@@ -75,7 +75,7 @@ func newHandler(t testing.TB, store eventstore.Store, keys *keyring.Keyring) *co
 // sites is a policy.
 type sites []string
 
-func (sites) Validate(o domain.Order) domain.Judgement {
+func (sites) Validate(o *domain.Order) domain.Judgement {
 	switch o.PurchaseOrder {
 	case "reject":
 		return domain.Judgement{Verdict: domain.VerdictRejected, Reason: domain.Reason{Code: "unwanted"}}
@@ -85,7 +85,7 @@ func (sites) Validate(o domain.Order) domain.Judgement {
 	return domain.Judgement{Verdict: domain.VerdictAccepted}
 }
 
-func (s sites) Route(_ domain.Order, open []domain.LineQuantity, excluded []string) domain.Routing {
+func (s sites) Route(_ *domain.Order, open []domain.LineQuantity, excluded []string) domain.Routing {
 	for _, site := range s {
 		if !strings.Contains(strings.Join(excluded, " "), site) {
 			return domain.Routing{Allocations: []domain.Allocation{{Site: site, Lines: open}}}

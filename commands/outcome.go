@@ -55,11 +55,11 @@ type recordedOutcome struct {
 	meta domain.Meta
 }
 
-// recordedOutcomes returns the outcomes of a command, the newest first, and what their stream looks like.
-func (h *Handler) recordedOutcomes(ctx context.Context, command uuid.UUID) ([]recordedOutcome, eventstore.Expected, error) {
+// recordedOutcomes returns the outcomes of a command in a ledger, the newest first, and what their stream looks like.
+func recordedOutcomes(ctx context.Context, ledger eventstore.Reader, command uuid.UUID) ([]recordedOutcome, eventstore.Expected, error) {
 	var all []recordedOutcome
 	expected := eventstore.NoStream
-	for r, err := range h.store.ReadStream(ctx, OutcomePrefix+command.String(), eventstore.End, eventstore.Backward) {
+	for r, err := range ledger.ReadStream(ctx, OutcomePrefix+command.String(), eventstore.End, eventstore.Backward) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("reading the outcome of command %s: %w", command, err)
 		}
@@ -111,9 +111,16 @@ func (h *Handler) outcomeID(q queued, digest domain.Digest, state string) uuid.U
 	return uuid.NewSHA1(q.command, append(name, state...))
 }
 
-// done returns what a command has led to, if it was done, however it came.
+// done returns what a command has led to, if it was done, however it came and wherever that was.
 func (h *Handler) done(ctx context.Context, c domain.Command) (Result, bool, error) {
 	step, err := h.load(ctx, c, domain.Digest{})
+	if err == nil && h.cfg.Regions != nil && !step.order.Exists() {
+		there, _, failed := h.mirrored(ctx, c, domain.Digest{})
+		if there != nil {
+			step = there
+		}
+		err = failed
+	}
 	if err != nil || step.first == nil || step.foreign() {
 		return Result{}, false, err
 	}
@@ -123,30 +130,35 @@ func (h *Handler) done(ctx context.Context, c domain.Command) (Result, bool, err
 // outcome returns what has become of a command that the principal has sent for a business unit. What the order's history
 // says counts before what was recorded: after a refusal the command may have come by another way, and been done.
 func (h *Handler) outcome(ctx context.Context, command uuid.UUID, unit string, who web.Principal) (Outcome, error) {
-	all, _, err := h.recordedOutcomes(ctx, command)
-	if err != nil {
-		return Outcome{}, err
-	}
-	for _, o := range all {
-		// Without authentication everybody may ask about everything.
-		if o.meta.BusinessUnit != unit || o.meta.Actor.Subject != who.Subject && who.Kind != "local" {
-			continue
+	for i, ledger := range h.ledgers() {
+		all, _, err := recordedOutcomes(ctx, ledger, command)
+		if err != nil && i > 0 {
+			err = fmt.Errorf("%w: %w", errMirror, err)
 		}
-		order, err := uuid.Parse(o.Order)
-		if err != nil {
-			return Outcome{}, fmt.Errorf("reading the outcome of command %s: %w", command, err)
-		}
-		result, done, err := h.done(ctx, domain.Command{ID: command, Order: order, BusinessUnit: unit})
 		if err != nil {
 			return Outcome{}, err
 		}
-		if done {
-			a := answer(result)
-			return doneOutcome(o.Outcome, a), nil
+		for _, o := range all {
+			// Without authentication everybody may ask about everything.
+			if o.meta.BusinessUnit == unit && (o.meta.Actor.Subject == who.Subject || who.Kind == "local") {
+				return h.latest(ctx, o.Outcome, command, unit)
+			}
 		}
-		return o.Outcome, nil
 	}
 	return Outcome{}, errUnknownCommand
+}
+
+// latest returns what an outcome has become since it was recorded.
+func (h *Handler) latest(ctx context.Context, o Outcome, command uuid.UUID, unit string) (Outcome, error) {
+	order, err := uuid.Parse(o.Order)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("reading the outcome of command %s: %w", command, err)
+	}
+	result, done, err := h.done(ctx, domain.Command{ID: command, Order: order, BusinessUnit: unit})
+	if err != nil || !done {
+		return o, err
+	}
+	return doneOutcome(o, answer(result)), nil
 }
 
 var errUnknownCommand = &web.Error{Status: http.StatusNotFound, Code: codeUnknownCommand,

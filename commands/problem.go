@@ -23,6 +23,10 @@ const (
 	codeNoKeys         = "keys_unavailable"
 	codeInvalidRules   = "invalid_rules"
 	codeRulesUnread    = "rules_unreadable"
+
+	codeHomeUnreachable = "home_unreachable"
+	codeMirrorUnread    = "mirror_unreadable"
+	codeRoutingLoop     = "routing_loop"
 )
 
 // WebError makes the problem that a client is told of an error of this package, of the domain, the rules, the keys or
@@ -32,6 +36,7 @@ func WebError(err error) *web.Error {
 		refused   *domain.Refused
 		malformed *domain.Malformed
 		reused    *KeyReused
+		there     *Elsewhere
 		invalid   *rules.Invalid
 	)
 	switch {
@@ -44,6 +49,10 @@ func WebError(err error) *web.Error {
 	case errors.As(err, &reused), errors.Is(err, rules.ErrCommandReused):
 		return &web.Error{Status: http.StatusUnprocessableEntity, Code: codeKeyReused,
 			Detail: "The idempotency key was sent before with something else to do. Send a new key for a new thing."}
+	case errors.As(err, &there):
+		return unreachable(there.Home, "to which this way does not lead")
+	case errors.Is(err, errMirror):
+		return unavailable(codeMirrorUnread, "It cannot be found out just now which region has the order. Nothing was stored; send the command again with the same idempotency key.", err)
 	case errors.Is(err, ErrOutcomeUnknown):
 		return unavailable(codeOutcomeUnknown, "The ledger did not say whether it has stored the command. Send it again with the same idempotency key.", err)
 	case errors.Is(err, ErrBusy):
@@ -117,11 +126,14 @@ func Codes() []web.Code {
 	codes := []web.Code{
 		{Code: codeKeyReused, Status: http.StatusUnprocessableEntity, Meaning: "The idempotency key was sent before with something else to do. Send a new key for a new thing."},
 		{Code: codeBusy, Status: http.StatusServiceUnavailable, Meaning: "Too many change the same order at the same time. Send the command again with the same key."},
-		{Code: codeOutcomeUnknown, Status: http.StatusServiceUnavailable, Meaning: "The ledger did not say whether it has stored the command. Send it again with the same key: that finds out, and never does it twice."},
+		{Code: codeOutcomeUnknown, Status: http.StatusServiceUnavailable, Meaning: "The ledger, or another region's, did not say whether it has stored the command. Send it again with the same key: that finds out, and never does it twice."},
 		{Code: codeAppendTooLarge, Status: http.StatusRequestEntityTooLarge, Meaning: "What the command leads to is larger than the ledger takes at once (1 MiB). Nothing was stored."},
 		{Code: codeReadOnly, Status: http.StatusServiceUnavailable, Meaning: "The ledger takes no writes: it is being stopped, its disk is full or has failed, or it was opened for reading only."},
 		{Code: codeNoKeys, Status: http.StatusServiceUnavailable, Meaning: "Personal data cannot be sealed, because the file of keys cannot be written."},
 		{Code: codeInvalidRules, Status: http.StatusBadRequest, Meaning: "The text is no rule set; the errors say where and why. The rules in force stay."},
+		{Code: codeHomeUnreachable, Status: http.StatusServiceUnavailable, Meaning: "The command is for another region, which cannot be reached. Nothing was stored. Send it again with the same key as soon as Retry-After says, or with Prefer: respond-async."},
+		{Code: codeMirrorUnread, Status: http.StatusServiceUnavailable, Meaning: "What is known here of another region's ledger cannot be read. Nothing was stored. Send the command again with the same key."},
+		{Code: codeRoutingLoop, Status: http.StatusLoopDetected, Meaning: "The regions do not agree about the order's home, and have passed the command on too often. Nothing was stored."},
 		{Code: codeRulesUnread, Status: http.StatusServiceUnavailable, Meaning: "The rules in force were activated by another version of the server, and this one cannot read them."},
 	}
 	codes = append(codes, outcomeCodes()...)

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -21,6 +22,9 @@ type QueueConfig struct {
 	Topic string
 	// Routes is the server that [Register] was called with.
 	Routes http.Handler
+	// Home is the region to which the commands of this queue are to be passed on, see [Region]; empty: they are for this
+	// one. A command that turns out to be for another region is moved to the queue of that one.
+	Home string
 	// Replies takes outcomes to where the senders of commands want them; nil: only the ledger tells them.
 	Replies watermill.Publisher
 	// Reject takes a message that cannot be read, with the reason, which quotes nothing from it. The message is
@@ -35,12 +39,13 @@ type Queue struct {
 	handler *Handler
 	log     *slog.Logger
 
-	answered, rejected, failures atomic.Uint64
+	answered, moved, rejected, failures atomic.Uint64
 }
 
 // QueueStatus counts what a [Queue] has done since it was made.
 type QueueStatus struct {
 	Answered uint64 // messages, refused and repeated commands included
+	Moved    uint64 // messages that were put into the queue of another region
 	Rejected uint64 // messages that could not be read, or not be carried out at all
 	Failures uint64 // attempts that were made again
 }
@@ -55,7 +60,7 @@ func NewQueue(h *Handler, cfg QueueConfig) (*Queue, error) {
 
 // Status returns what the queue has done so far. It may be called concurrently with Run.
 func (q *Queue) Status() QueueStatus {
-	return QueueStatus{Answered: q.answered.Load(), Rejected: q.rejected.Load(), Failures: q.failures.Load()}
+	return QueueStatus{Answered: q.answered.Load(), Moved: q.moved.Load(), Rejected: q.rejected.Load(), Failures: q.failures.Load()}
 }
 
 const (
@@ -128,8 +133,14 @@ func (q *Queue) take(ctx context.Context, m *watermill.Message) {
 			m.Ack()
 			return
 		}
+		var there *Elsewhere
+		if errors.As(err, &there) {
+			if err = q.move(own, m, there); err == nil {
+				return
+			}
+		}
 		var failed *serverError
-		if errors.As(err, &failed) && failed.status == http.StatusInternalServerError {
+		if errors.As(err, &failed) && (failed.status == http.StatusInternalServerError || failed.status == http.StatusLoopDetected) {
 			if internal++; internal == maxInternal { // it would keep the others of its session waiting for ever
 				q.reject(own, m, err)
 				return
@@ -139,6 +150,22 @@ func (q *Queue) take(ctx context.Context, m *watermill.Message) {
 			return
 		}
 	}
+}
+
+// move puts a message into the queue of the region that is to carry it out, from where it is passed on.
+func (q *Queue) move(ctx context.Context, m *watermill.Message, there *Elsewhere) error {
+	moved := m.Copy()
+	ctx, cancel := context.WithTimeout(ctx, enqueueTimeout)
+	defer cancel()
+	moved.SetContext(ctx)
+	if err := there.region.Enqueue(moved); err != nil {
+		return fmt.Errorf("moving a command to the queue of region %s: %w", there.Home, err)
+	}
+	q.moved.Add(1)
+	q.log.LogAttrs(ctx, slog.LevelDebug, "command moved", slog.String("message_id", m.UUID),
+		slog.Any("order_id", there.Order), slog.String("region", there.Home))
+	m.Ack()
+	return nil
 }
 
 // reject hands over a message that nothing can be done with.

@@ -20,7 +20,7 @@ import (
 // again. A command that comes again gets the outcome that it got before.
 func (q *Queue) carryOut(ctx context.Context, c queued) (Outcome, error) {
 	digest := c.digest(q.handler.keys.Digest())
-	all, expected, err := q.handler.recordedOutcomes(ctx, c.command)
+	all, expected, err := recordedOutcomes(ctx, q.handler.store, c.command)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -74,9 +74,11 @@ func (e *serverError) Error() string {
 	return fmt.Sprintf("the server answered %d %s", e.status, e.code)
 }
 
-// serve sends a command to its route.
+// serve sends a command to its route. It returns an [*Elsewhere] for one that has to wait in another queue.
 func (q *Queue) serve(ctx context.Context, c queued) (Outcome, error) {
-	r, err := http.NewRequestWithContext(web.As(ctx, c.by), http.MethodPost, "http://localhost"+c.path, bytes.NewReader(c.body))
+	moved := mover{home: q.cfg.Home}
+	ctx = context.WithValue(web.As(ctx, c.by), moverKey{}, &moved)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost"+c.path, bytes.NewReader(c.body))
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -90,6 +92,9 @@ func (q *Queue) serve(ctx context.Context, c queued) (Outcome, error) {
 	var w answerWriter
 	if err := w.serve(q.cfg.Routes, r); err != nil {
 		return Outcome{}, err
+	}
+	if moved.to != nil {
+		return Outcome{}, moved.to
 	}
 	if w.status < http.StatusMultipleChoices {
 		var a Answer

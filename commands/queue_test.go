@@ -470,7 +470,7 @@ func TestQueueGivesUpOnItsOwnFaults(t *testing.T) {
 	for _, tc := range []struct {
 		status   int
 		rejected uint64
-	}{{http.StatusInternalServerError, 1}, {http.StatusServiceUnavailable, 0}} {
+	}{{http.StatusInternalServerError, 1}, {http.StatusLoopDetected, 1}, {http.StatusServiceUnavailable, 0}} {
 		t.Run(fmt.Sprint(tc.status), func(t *testing.T) {
 			s := newServer(t) // before the bubble begins: the ledger has a life of its own
 			synctest.Test(t, func(t *testing.T) {

@@ -22,6 +22,10 @@ func Register(s *web.Server, h *Handler, active *rules.Active) {
 	if h.cfg.Enqueue != nil {
 		r.offerQueue()
 	}
+	r.offerDurability()
+	if h.cfg.Regions != nil {
+		r.offerPassingOn()
+	}
 	r.orders()
 	r.fulfilments()
 	r.outcomes()
@@ -81,25 +85,28 @@ type changed struct {
 	ETag     string `header:"ETag" doc:"Version of the order after the command, for If-Match and If-None-Match"`
 	Mark     string `header:"Orderledger-Mark" doc:"Send it with a read to see this write"`
 	Replayed string `header:"Idempotent-Replayed" enum:"true" doc:"Present where the request had been answered before and this is the first answer"`
+	Durable  string `header:"Orderledger-Durability" enum:"region,remote" doc:"How durable the command is, where the request asks for that"`
 	Body     Answer
 }
 
-// do handles a command and writes its answer, or sends it to the queue if its client prefers that.
+// do handles a command and writes its answer, sends it to the queue if its client prefers that, or passes it on to
+// another region.
 func (r *routes) do(ctx context.Context, q request) (*changed, error) {
 	if accepted, err := r.enqueue(ctx, q); err != nil {
 		return nil, err
 	} else if accepted != nil {
 		return nil, accepted
 	}
-	result, err := r.handler.handle(ctx, q)
+	result, err := r.handler.handle(ctx, &q)
 	if err != nil {
-		return nil, err
+		return nil, r.passOn(ctx, q.command, err)
 	}
 	return &changed{
 		Location: "/v1/orders/" + result.Order.ID.String(),
 		ETag:     web.Version{Epoch: uint64(result.Order.Epoch), Revision: result.Revision}.ETag(),
 		Mark:     result.Mark.String(),
 		Replayed: replayed(result.Repeated),
+		Durable:  r.handler.reach(ctx, result),
 		Body:     answer(result),
 	}, nil
 }

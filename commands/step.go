@@ -145,9 +145,6 @@ func (s *Step) Decide(policy domain.Policy, sealed domain.Sealed, now time.Time)
 	return s.encode(events, after, now)
 }
 
-// roomForEvents is as much as the events of most commands take, in bytes.
-const roomForEvents = 2 << 10
-
 // encode makes an append of events, after which the order is as given.
 func (s *Step) encode(events []domain.Event, after domain.Order, now time.Time) (Append, error) {
 	c := s.command
@@ -169,14 +166,13 @@ func (s *Step) encode(events []domain.Event, after domain.Order, now time.Time) 
 	if s.order.Exists() {
 		a.Expected = eventstore.At(s.order.Revision())
 	}
-	data := make([]byte, 0, roomForEvents)
 	for i, e := range events {
-		begin := len(data)
-		if data, err = domain.AppendEvent(data, e); err != nil {
+		data, err := domain.EncodeEvent(e)
+		if err != nil {
 			return Append{}, err
 		}
 		a.Events = append(a.Events, eventstore.Event{
-			ID: domain.EventID(c.ID, s.ledger.ID, i), Type: e.Type(), Metadata: metadata, Data: data[begin:len(data):len(data)],
+			ID: domain.EventID(c.ID, s.ledger.ID, i), Type: e.Type(), Metadata: metadata, Data: data,
 		})
 		a.result.Events = append(a.result.Events, e.Type())
 	}

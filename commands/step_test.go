@@ -22,7 +22,7 @@ type streams struct {
 
 // step does one command at a moment, as a handler does over a real ledger.
 func (l *streams) step(c domain.Command, at time.Time) (commands.Result, error) {
-	digest, err := domain.DigestOf([]byte("key"), c, domain.Personal{})
+	digest, err := domain.DigestOf([]byte("key"), c, &domain.Personal{})
 	if err != nil {
 		return commands.Result{}, err
 	}

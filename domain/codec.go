@@ -14,22 +14,12 @@ var ErrUnknownEvent = errors.New("unknown type of event")
 
 // EncodeEvent returns the bytes of an event as the ledger keeps them: JSON in canonical form, so that equal events
 // have equal bytes.
-func EncodeEvent(e Event) ([]byte, error) { return AppendEvent(make([]byte, 0, 512), e) }
-
-// AppendEvent appends the bytes of an event, as EncodeEvent returns them, to b.
-func AppendEvent(b []byte, e Event) ([]byte, error) {
-	c := coder{out: b, writing: true}
-	if c.write(e); c.err != nil {
-		return nil, fmt.Errorf("encoding %s: %w", e.Type(), c.err)
+func EncodeEvent(e Event) ([]byte, error) {
+	data, err := encode(e)
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", e.Type(), err)
 	}
-	return c.out, nil
-}
-
-// write writes a value behind what was written.
-func (c *coder) write(v coded) {
-	c.open()
-	v.code(c)
-	c.close()
+	return data, nil
 }
 
 // DecodeEvent reads what EncodeEvent of this or any earlier version wrote, and nothing else. It returns
@@ -86,13 +76,14 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
 // DigestOf returns the HMAC-SHA-256, under a key that all regions share, of what a command asks for and of its
 // personal section in the clear. Who asks and through which trace is left out: a retry may differ in these.
-func DigestOf(key []byte, c Command, p Personal) (Digest, error) {
+func DigestOf(key []byte, c Command, p *Personal) (Digest, error) {
 	var d Digest
-	w := coder{out: make([]byte, 0, 1<<10), writing: true}
+	w := newWriter()
+	defer w.free()
 	w.part(func() { w.out = append(w.out, c.Do.Name()...) })
 	w.part(func() { w.write(&c) })
 	w.part(func() { w.write(c.Do) })
-	w.part(func() { w.write(&p) })
+	w.part(func() { w.write(p) })
 	if w.err != nil {
 		return d, fmt.Errorf("encoding %s: %w", c.Do.Name(), w.err)
 	}

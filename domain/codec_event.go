@@ -45,7 +45,7 @@ func (e *Amended) code(c *coder) {
 }
 
 func (e *Routed) code(c *coder) {
-	roomy(c, "fulfilments", &e.Fulfilments, &c.room.allocations, (*Allocation).code)
+	roomy(c, "fulfilments", &e.Fulfilments, c.room.allocations, (*Allocation).code)
 	c.decision(&e.Decision)
 	c.reason(&e.Reason)
 }
@@ -72,7 +72,7 @@ func (e *Shipped) code(c *coder) {
 func (e *Delivered) code(c *coder) {
 	str(c, "fulfilment", &e.Fulfilment)
 	str(c, "shipment", &e.Shipment)
-	roomy(c, "lines", &e.Lines, &c.room.quantities, (*LineQuantity).code)
+	roomy(c, "lines", &e.Lines, c.room.quantities, (*LineQuantity).code)
 	list(c, "proof", &e.Proof, (*Document).code)
 }
 
@@ -82,14 +82,14 @@ func (e *FulfilmentFailed) code(c *coder) {
 }
 
 func (e *Cancelled) code(c *coder) {
-	roomy(c, "lines", &e.Lines, &c.room.quantities, (*LineQuantity).code)
+	roomy(c, "lines", &e.Lines, c.room.quantities, (*LineQuantity).code)
 	list(c, "taken", &e.Taken, (*PartQuantity).code)
 	c.totals(&e.Totals)
 	c.reason(&e.Reason)
 }
 
 func (e *Returned) code(c *coder) {
-	roomy(c, "lines", &e.Lines, &c.room.quantities, (*LineQuantity).code)
+	roomy(c, "lines", &e.Lines, c.room.quantities, (*LineQuantity).code)
 	str(c, "reference", &e.Reference)
 	c.reason(&e.Reason)
 }

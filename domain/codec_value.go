@@ -41,7 +41,7 @@ func (p *Parties) code(c *coder) {
 }
 
 func (p *Party) code(c *coder) {
-	roomy(c, "identifiers", &p.Identifiers, &c.room.identifiers, (*Identifier).code)
+	roomy(c, "identifiers", &p.Identifiers, c.room.identifiers, (*Identifier).code)
 	str(c, "country", &p.Country)
 	str(c, "region", &p.Region)
 }
@@ -170,7 +170,7 @@ func (c *coder) decision(d *Decision) {
 func (d *Decision) code(c *coder) {
 	str(c, "rule_set", &d.RuleSet)
 	str(c, "row", &d.Row)
-	roomy(c, "facts", &d.Facts, &c.room.facts, (*Fact).code)
+	roomy(c, "facts", &d.Facts, c.room.facts, (*Fact).code)
 }
 
 func (f *Fact) code(c *coder) {
@@ -194,7 +194,7 @@ func (q *PartQuantity) code(c *coder) {
 func (a *Allocation) code(c *coder) {
 	str(c, "id", &a.ID)
 	str(c, "site", &a.Site)
-	roomy(c, "lines", &a.Lines, &c.room.quantities, (*LineQuantity).code)
+	roomy(c, "lines", &a.Lines, c.room.quantities, (*LineQuantity).code)
 }
 
 func (h *Hold) code(c *coder) {
@@ -208,13 +208,13 @@ func (h *Hold) code(c *coder) {
 func (v *Confirmation) code(c *coder) {
 	str(c, "outcome", (*string)(&v.Outcome))
 	str(c, "reference", &v.Reference)
-	roomy(c, "lines", &v.Lines, &c.room.answers, (*LineConfirmation).code)
+	roomy(c, "lines", &v.Lines, c.room.answers, (*LineConfirmation).code)
 	c.reason(&v.Reason)
 }
 
 func (l *LineConfirmation) code(c *coder) {
 	str(c, "line", &l.Line)
-	roomy(c, "promises", &l.Promises, &c.room.promises, (*Promise).code)
+	roomy(c, "promises", &l.Promises, c.room.promises, (*Promise).code)
 	str(c, "substitute", &l.Substitute)
 	c.decimal("backordered", &l.Backordered)
 	c.decimal("cancelled", &l.Cancelled)
@@ -231,7 +231,7 @@ func (s *Shipment) code(c *coder) {
 	str(c, "id", &s.ID)
 	str(c, "carrier", &s.Carrier)
 	str(c, "tracking", &s.Tracking)
-	roomy(c, "lines", &s.Lines, &c.room.quantities, (*LineQuantity).code)
+	roomy(c, "lines", &s.Lines, c.room.quantities, (*LineQuantity).code)
 	list(c, "documents", &s.Documents, (*Document).code)
 }
 

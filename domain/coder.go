@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/google/uuid"
 )
@@ -35,20 +35,43 @@ type coder struct {
 	next byte   // begins the name of the next member, which stands at pos; 0 at the end of an object
 	err  error
 
-	room    room // for lists
-	sharing bool // lists of several values share memory
+	room room // for lists
 }
 
 // A coded value describes its members.
 type coded interface{ code(*coder) }
 
-// encode returns the canonical JSON of a value.
-func encode(v coded) ([]byte, error) {
-	c := &coder{out: make([]byte, 0, 512), writing: true}
+// writers are coders that have written and have memory to write more.
+var writers = sync.Pool{New: func() any { return &coder{writing: true} }}
+
+// maxWriter is how much memory a writer may keep, in bytes: more than most events need.
+const maxWriter = 64 << 10
+
+// newWriter returns a coder that has written nothing. It is to be freed.
+func newWriter() *coder { return writers.Get().(*coder) }
+
+// free ends the use of what the coder has written, and leaves no trace of it.
+func (c *coder) free() {
+	clear(c.out)
+	c.out, c.err = c.out[:0], nil
+	if cap(c.out) <= maxWriter {
+		writers.Put(c)
+	}
+}
+
+// write writes a value behind what was written.
+func (c *coder) write(v coded) {
 	c.open()
 	v.code(c)
 	c.close()
-	return c.out, c.err
+}
+
+// encode returns the canonical JSON of a value.
+func encode(v coded) ([]byte, error) {
+	w := newWriter()
+	defer w.free()
+	w.write(v)
+	return slices.Clone(w.out), w.err
 }
 
 // decode reads the canonical JSON of a value. The strings it sets share one copy of data.
@@ -300,7 +323,7 @@ func (c *coder) option(name string, v **Decimal) {
 func (c *coder) digits(name string, v *Decimal) {
 	if c.writing {
 		c.out = append(c.out, '"')
-		c.out = append(c.out, v.String()...)
+		c.out, _ = v.d.AppendText(c.out) // it never fails
 		c.out = append(c.out, '"')
 		return
 	}
@@ -352,7 +375,9 @@ func (c *coder) uuid(name string, v *uuid.UUID) {
 		return
 	}
 	if c.writing {
-		c.quote(v.String())
+		c.out = append(c.out, '"')
+		c.out = appendUUID(c.out, *v)
+		c.out = append(c.out, '"')
 		return
 	}
 	s := c.unquote()
@@ -362,7 +387,7 @@ func (c *coder) uuid(name string, v *uuid.UUID) {
 	}
 	bad := byte(0)
 	for i, at := range [...]int{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34} {
-		high, low := fromHex(s[at]), fromHex(s[at+1])
+		high, low := unhex[s[at]], unhex[s[at+1]]
 		v[i] = high<<4 | low
 		bad |= high | low
 	}
@@ -388,7 +413,7 @@ func (c *coder) base64(name string, v *[]byte) {
 		return
 	}
 	s := c.unquote()
-	b, err := strictBase64.DecodeString(s)
+	b, err := strictBase64.AppendDecode(c.room.bytes.take(strictBase64.DecodedLen(len(s))), []byte(s))
 	if err != nil || len(s) != base64.StdEncoding.EncodedLen(len(b)) { // the decoder passes over ends of lines
 		c.fail("%s: expected base64", name)
 	}
@@ -473,14 +498,14 @@ func list[T any](c *coder, name string, v *[]T, code func(*T, *coder)) {
 	}
 }
 
-// roomy is list for structs of which there are many. They are read into free, the part of the room that is for them.
-func roomy[T any](c *coder, name string, v, free *[]T, code func(*T, *coder)) {
+// roomy is list for structs of which there are many. They are read into the area of the room that is for them.
+func roomy[T any](c *coder, name string, v *[]T, area *area[T], code func(*T, *coder)) {
 	if c.next == name[0] || c.writing {
-		elements(c, name, v, free, code)
+		elements(c, name, v, area, code)
 	}
 }
 
-func elements[T any](c *coder, name string, v, free *[]T, code func(*T, *coder)) {
+func elements[T any](c *coder, name string, v *[]T, area *area[T], code func(*T, *coder)) {
 	if c.writing {
 		if len(*v) > 0 {
 			c.begin(name)
@@ -498,31 +523,22 @@ func elements[T any](c *coder, name string, v, free *[]T, code func(*T, *coder))
 		return
 	}
 	start := c.pos
-	var list []T
-	least := 1
-	if free != nil {
-		list = *free
-		if c.sharing {
-			least = chunk / int(unsafe.Sizeof(list[0]))
-		}
-	}
 	if !c.at('[') {
 		c.fail("expected a list")
 		return
 	}
+	list := area.begin()
 	for more := true; more; more = c.at(',') {
 		c.pos++
 		if n := len(list); n == cap(list) {
-			list = slices.Grow(list, max(least, c.more(n, start)))
+			list = area.grow(list, max(1, c.more(n, start)))
 		}
 		list = list[:len(list)+1]
 		c.open()
 		code(&list[len(list)-1], c)
 		c.close()
 	}
-	if free != nil {
-		*free = list[len(list):]
-	}
+	area.keep(list)
 	*v = list[:len(list):len(list)]
 	if !c.at(']') {
 		c.fail("expected , or ]")

@@ -120,7 +120,7 @@ func (d *decider) submit(c Command, a Submit) error {
 		d.emit(&Closed{Reason: Reason{Code: "settled"}})
 		return nil
 	}
-	switch j := d.policy.Validate(d.order); j.Verdict {
+	switch j := d.policy.Validate(&d.order); j.Verdict {
 	case VerdictAccepted:
 		d.emit(&Accepted{Decision: j.Decision})
 		return d.place()
@@ -189,7 +189,7 @@ func (d *decider) gather() {
 // find asks the policy for sites. It returns nil where none are left, or where the policy defers the matter.
 func (d *decider) find(open []LineQuantity, excluded ...string) (routed *Routed, deferred bool, err error) {
 	excluded = append(d.order.FailedSites(), excluded...)
-	routing := d.policy.Route(d.order, open, excluded)
+	routing := d.policy.Route(&d.order, open, excluded)
 	split := d.order.Terms.CompleteDelivery && len(routing.Allocations) > 1
 	if routing.Deferred || split || !covers(routing.Allocations, open, excluded) {
 		return nil, routing.Deferred, nil

@@ -41,7 +41,7 @@ func (d *decider) amend(a Amend) error {
 	if d.order.Verdict == "" || d.order.Status() == StatusCancelled {
 		return nil // whoever releases the order judges the amendment; nobody judges what is not wanted
 	}
-	switch j := d.policy.Validate(d.order); j.Verdict {
+	switch j := d.policy.Validate(&d.order); j.Verdict {
 	case VerdictAccepted:
 	case VerdictRejected:
 		return refuse(CodeAmendmentRejected, "the rules reject the amended order: %s (%s)", j.Reason.Text, j.Reason.Code)

@@ -8,15 +8,16 @@ import "slices"
 //
 // The order that was passed in stays as it was.
 func Evolve(o Order, e Event) Order {
-	draft{&o, false}.evolve(e)
+	draft{&o, false, new(room)}.evolve(e)
 	return o
 }
 
 // Fold returns the order that events add up to.
 func Fold(events []Event) Order {
 	var o Order
+	d := draft{&o, true, new(room)}
 	for _, e := range events {
-		draft{&o, true}.evolve(e)
+		d.evolve(e)
 	}
 	return o
 }
@@ -24,15 +25,19 @@ func Fold(events []Event) Order {
 // A draft is an order that is being changed.
 type draft struct {
 	*Order
-	own bool // its lists are in nobody else's hands, those apart that events brought along
+	own  bool  // its lists are in nobody else's hands, those apart that events brought along
+	room *room // for new lists
 }
 
 // change returns a list that may be changed and that n elements may be added to.
-func change[T any](d draft, list []T, n int) []T {
-	if d.own || list == nil {
+func change[T any](d draft, list []T, n int, area *area[T]) []T {
+	if n == 0 && list == nil || d.own && cap(list)-len(list) >= n {
 		return list
 	}
-	return append(make([]T, 0, len(list)+n), list...)
+	if d.own {
+		n = max(n, len(list)) // so that a list that goes on growing is not copied each time
+	}
+	return append(area.take(len(list)+n), list...)
 }
 
 func (o draft) evolve(e Event) {
@@ -45,10 +50,10 @@ func (o draft) evolve(e Event) {
 	case *Rejected:
 		o.Verdict, o.Decision, o.Reason = VerdictRejected, e.Decision, e.Reason
 	case *Held:
-		o.Holds = append(change(o, o.Holds, 1), e.Hold)
+		o.Holds = append(change(o, o.Holds, 1, o.room.holds), e.Hold)
 		o.HoldsEver++
 	case *Released:
-		o.Holds = slices.DeleteFunc(change(o, o.Holds, 0), func(h Hold) bool { return h.ID == e.Hold })
+		o.Holds = slices.DeleteFunc(change(o, o.Holds, 0, o.room.holds), func(h Hold) bool { return h.ID == e.Hold })
 	case *Amended:
 		o.amended(e)
 	case *Routed:
@@ -70,7 +75,7 @@ func (o draft) evolve(e Event) {
 	case *Cancelled:
 		o.cancelled(e)
 	case *Returned:
-		o.Lines = change(o, o.Lines, 0)
+		o.Lines = change(o, o.Lines, 0, o.room.lines)
 		for _, q := range e.Lines {
 			if l := o.Line(q.Line); l != nil {
 				l.Returned = plus(l.Returned, q.Quantity)
@@ -88,7 +93,7 @@ func (o draft) evolve(e Event) {
 func (o draft) submitted(e *Submitted) {
 	o.ID, o.BusinessUnit, o.Number = e.Order, e.BusinessUnit, e.Number
 	o.Details, o.Totals, o.Settled = e.Details, e.Totals, e.Settled
-	o.Lines = make([]OrderLine, len(e.Lines))
+	o.Lines = o.room.lines.take(len(e.Lines))[:len(e.Lines)]
 	for i, l := range e.Lines {
 		o.Lines[i] = OrderLine{Line: l}
 	}
@@ -99,7 +104,7 @@ func (o draft) submitted(e *Submitted) {
 
 func (o draft) amended(e *Amended) {
 	o.void(e.Lines)
-	o.Lines = change(o, o.Lines, len(e.Added))
+	o.Lines = change(o, o.Lines, len(e.Added), o.room.lines)
 	for _, c := range e.Lines {
 		l := o.Line(c.Line)
 		if l == nil {
@@ -131,16 +136,16 @@ func (o draft) amended(e *Amended) {
 	}
 	o.Totals = e.Totals
 	if !e.Personal.IsZero() {
-		o.Personal = append(change(o, o.Personal, 1), e.Personal)
+		o.Personal = append(change(o, o.Personal, 1, o.room.personal), e.Personal)
 	}
 }
 
 func (o draft) routed(e *Routed) {
-	o.Fulfilments = change(o, o.Fulfilments, len(e.Fulfilments))
+	o.Fulfilments = change(o, o.Fulfilments, len(e.Fulfilments), o.room.fulfilments)
 	for _, a := range e.Fulfilments {
 		f := Fulfilment{ID: a.ID, Site: a.Site, Phase: PhaseRouted, Decision: e.Decision}
 		if len(a.Lines) > 0 {
-			f.Parts = make([]Part, len(a.Lines))
+			f.Parts = o.room.parts.take(len(a.Lines))[:len(a.Lines)]
 		}
 		for i, q := range a.Lines {
 			f.Parts[i] = Part{Line: q.Line, Quantity: q.Quantity}
@@ -154,9 +159,9 @@ func (o draft) fulfilment(id string) *Fulfilment {
 	if o.Fulfilment(id) == nil {
 		return nil
 	}
-	o.Fulfilments = change(o, o.Fulfilments, 0)
+	o.Fulfilments = change(o, o.Fulfilments, 0, o.room.fulfilments)
 	f := o.Fulfilment(id)
-	f.Parts = change(o, f.Parts, 0)
+	f.Parts = change(o, f.Parts, 0, o.room.parts)
 	return f
 }
 
@@ -179,7 +184,7 @@ func (o draft) ended(id string, phase Phase, reason Reason) {
 func (o draft) confirmed(e *Confirmed) {
 	f := o.fulfilment(e.Fulfilment)
 	if f != nil {
-		f.confirmed(e.Confirmation)
+		o.answered(f, e.Confirmation)
 		if f.Phase == PhaseRouted && e.Confirmation.Outcome != Refuses {
 			f.Phase = PhaseConfirmed
 		}
@@ -192,21 +197,21 @@ func (o draft) confirmed(e *Confirmed) {
 	}
 	// What the site cancels is taken from it by the event that follows. Until then, too, it need not be promised.
 	copied := *o.Order
-	after := draft{&copied, false}
+	after := draft{&copied, false, o.room}
 	after.cancelled(e.cancels())
 	if f != nil {
 		after.promise(len(f.Parts), func(i int) string { return f.Parts[i].Line })
 	}
-	o.Lines = change(o, o.Lines, 0)
+	o.Lines = change(o, o.Lines, 0, o.room.lines)
 	for i := range o.Lines {
 		l := &after.Lines[i]
 		o.Lines[i].Promised, o.Lines[i].FirstPromised = l.Promised, l.FirstPromised
 	}
 }
 
-// confirmed keeps a site's answer, and what the site said earlier of lines that the answer does not name. A refusal
+// answered keeps a site's answer, and what the site said earlier of lines that the answer does not name. A refusal
 // leaves nothing of that.
-func (f *Fulfilment) confirmed(c Confirmation) {
+func (o draft) answered(f *Fulfilment, c Confirmation) {
 	if f.Confirmation != nil && c.Outcome != Refuses {
 		named := c.Lines
 		c.Lines = slices.Clone(f.Confirmation.Lines)
@@ -218,12 +223,12 @@ func (f *Fulfilment) confirmed(c Confirmation) {
 			}
 		}
 	}
-	f.Confirmation = &c
+	f.Confirmation = &append(o.room.confirmations.take(1), c)[0]
 }
 
 // void forgets what sites have promised of lines that the buyer changes.
 func (o draft) void(changes []LineChange) {
-	o.Fulfilments = change(o, o.Fulfilments, 0)
+	o.Fulfilments = change(o, o.Fulfilments, 0, o.room.fulfilments)
 	for i := range o.Fulfilments {
 		f := &o.Fulfilments[i]
 		if f.Confirmation == nil {
@@ -254,7 +259,7 @@ func (o draft) promise(n int, line func(int) string) {
 			continue
 		}
 		if !changed {
-			o.Lines, changed = change(o, o.Lines, 0), true
+			o.Lines, changed = change(o, o.Lines, 0, o.room.lines), true
 		}
 		l := &o.Lines[i]
 		l.Promised = day
@@ -319,7 +324,7 @@ func (f *Fulfilment) due(p *Part) string {
 
 func (o draft) shipped(e *Shipped) {
 	if f := o.fulfilment(e.Fulfilment); f != nil {
-		f.Shipments = append(change(o, f.Shipments, 1), e.Shipment)
+		f.Shipments = append(change(o, f.Shipments, 1, o.room.shipments), e.Shipment)
 		f.add(e.Shipment.Lines, func(p *Part) *Decimal { return &p.Shipped })
 		if f.Phase == PhaseRouted || f.Phase == PhaseConfirmed {
 			f.Phase = PhaseStarted
@@ -332,7 +337,7 @@ func (o draft) shipped(e *Shipped) {
 func (o draft) delivered(e *Delivered) {
 	if f := o.fulfilment(e.Fulfilment); f != nil {
 		f.add(e.Lines, func(p *Part) *Decimal { return &p.Delivered })
-		f.Arrived = change(o, f.Arrived, len(e.Lines))
+		f.Arrived = change(o, f.Arrived, len(e.Lines), o.room.arrivals)
 		f.arrive(e)
 	}
 	o.promise(len(e.Lines), func(i int) string { return e.Lines[i].Line })
@@ -369,9 +374,6 @@ func (f *Fulfilment) arrive(e *Delivered) {
 				left = s.left(q.Line, arrived)
 			}
 			if n := minDecimal(q.Quantity, left); n.Sign() > 0 {
-				if f.Arrived == nil {
-					f.Arrived = make([]Arrival, 0, len(f.Parts)) // as most arrive at once
-				}
 				a := Arrival{Shipment: s.ID, Line: q.Line, Quantity: n}
 				f.Arrived = append(f.Arrived, a)
 				if byShipment != nil {
@@ -384,7 +386,7 @@ func (f *Fulfilment) arrive(e *Delivered) {
 }
 
 func (o draft) cancelled(e *Cancelled) {
-	o.Lines = change(o, o.Lines, 0)
+	o.Lines = change(o, o.Lines, 0, o.room.lines)
 	for _, q := range e.Lines {
 		if l := o.Line(q.Line); l != nil {
 			l.Cancelled = plus(l.Cancelled, q.Quantity)

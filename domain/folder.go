@@ -30,7 +30,7 @@ func (f *Folder) Add(typ string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	draft{&f.order, !f.shared}.evolve(e)
+	draft{&f.order, !f.shared, &f.coder.room}.evolve(e)
 	return nil
 }
 
@@ -52,11 +52,11 @@ func (s *submission) code(c *coder) {
 	str(c, "business_unit", &s.BusinessUnit)
 	str(c, "number", &s.Number)
 	s.Details.code(c)
-	list(c, "lines", &s.Lines, func(l *OrderLine, c *coder) { l.Line.code(c) })
+	roomy(c, "lines", &s.Lines, c.room.lines, func(l *OrderLine, c *coder) { l.Line.code(c) })
 	c.totals(&s.Totals)
 	c.bool("settled", &s.Settled)
 	if c.next != 0 {
-		s.Personal = make([]Sealed, 1)
+		s.Personal = c.room.personal.take(1)[:1]
 		c.sealed(&s.Personal[0])
 	}
 }
@@ -68,9 +68,9 @@ func (f *Folder) Order() Order {
 	return f.order
 }
 
-// Reset forgets all events. Orders that the folder gave stay as they are. To fold many histories with one folder is
-// faster than with one folder each.
+// Reset forgets all events, and takes back the memory of all orders that the folder gave: they are good no longer. To
+// fold many histories one after another with one folder is faster than with one folder each.
 func (f *Folder) Reset() {
 	f.order, f.shared = Order{}, false
-	f.coder.sharing = true
+	f.coder.room.reset()
 }

@@ -3,6 +3,7 @@ package domain
 import (
 	"crypto/sha1"
 	"encoding/binary"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -42,8 +43,21 @@ func (p parts) text(s string) parts {
 }
 
 func (p parts) uuid(id uuid.UUID) parts {
-	text, _ := id.MarshalText() // it never fails
-	return append(binary.BigEndian.AppendUint32(p, uint32(len(text))), text...)
+	return appendUUID(binary.BigEndian.AppendUint32(p, uuidLength), id)
+}
+
+// uuidLength is that of a UUID in writing.
+const uuidLength = 36
+
+// appendUUID appends a UUID in writing.
+func appendUUID(b []byte, id uuid.UUID) []byte {
+	for i, group := range [][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, group)
+	}
+	return b
 }
 
 // id is the UUIDv5 of the parts.
@@ -59,7 +73,9 @@ func (p parts) id() uuid.UUID {
 const StreamPrefix = "order-"
 
 // Stream is the name of an order's stream.
-func Stream(order uuid.UUID) string { return StreamPrefix + order.String() }
+func Stream(order uuid.UUID) string {
+	return string(appendUUID(append(make([]byte, 0, len(StreamPrefix)+uuidLength), StreamPrefix...), order))
+}
 
 // StreamOrder returns the order whose stream has the given name, and whether there is one.
 func StreamOrder(stream string) (uuid.UUID, bool) {

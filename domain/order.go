@@ -98,6 +98,9 @@ func (f Fulfilment) Live() bool {
 // part returns the share of a line, or nil.
 func (f *Fulfilment) part(line string) *Part {
 	// Sites are given lines in their order, so a line stands at its number or, where lines are missing, before it.
+	if i := lineIndex(line); uint(i) < uint(len(f.Parts)) && f.Parts[i].Line == line {
+		return &f.Parts[i]
+	}
 	return ofLine(f.Parts, line, func(p *Part) string { return p.Line })
 }
 

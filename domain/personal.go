@@ -95,20 +95,21 @@ var ErrUnreadable = errors.New("the personal section cannot be opened with this 
 
 // Seal encrypts the personal section of an order under a 32-byte key with the given name. The nonce is read from random,
 // which must never repeat.
-func Seal(p Personal, order uuid.UUID, name string, key []byte, random io.Reader) (Sealed, error) {
+func Seal(p *Personal, order uuid.UUID, name string, key []byte, random io.Reader) (Sealed, error) {
 	aead, err := newAEAD(key)
 	if err != nil {
 		return Sealed{}, err
 	}
-	clear, err := encode(&p)
-	if err != nil {
-		return Sealed{}, err
+	clear := newWriter()
+	defer clear.free()
+	if clear.write(p); clear.err != nil {
+		return Sealed{}, clear.err
 	}
-	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(clear)+aead.Overhead())
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(clear.out)+aead.Overhead())
 	if _, err := io.ReadFull(random, nonce); err != nil {
 		return Sealed{}, fmt.Errorf("reading a nonce: %w", err)
 	}
-	return Sealed{Key: name, Data: aead.Seal(nonce, nonce, clear, order[:])}, nil
+	return Sealed{Key: name, Data: aead.Seal(nonce, nonce, clear.out, order[:])}, nil
 }
 
 // Open decrypts what Seal encrypted for the same order and key, or returns [ErrUnreadable].

@@ -27,7 +27,7 @@ var (
 
 func seal(t rapid.TB, p domain.Personal) domain.Sealed {
 	t.Helper()
-	s, err := domain.Seal(p, theOrder, "key-1", theKey, rand.Reader)
+	s, err := domain.Seal(&p, theOrder, "key-1", theKey, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,13 +90,13 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestSealRefuses(t *testing.T) {
-	if _, err := domain.Seal(domain.Personal{}, theOrder, "k", theKey[:31], rand.Reader); err == nil {
+	if _, err := domain.Seal(&domain.Personal{}, theOrder, "k", theKey[:31], rand.Reader); err == nil {
 		t.Error("a key of 31 bytes sealed it")
 	}
-	if _, err := domain.Seal(domain.Personal{}, theOrder, "k", theKey, strings.NewReader("short")); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := domain.Seal(&domain.Personal{}, theOrder, "k", theKey, strings.NewReader("short")); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a short nonce: %v", err)
 	}
-	if _, err := domain.Seal(domain.Personal{Instructions: "\xff"}, theOrder, "k", theKey, rand.Reader); err == nil {
+	if _, err := domain.Seal(&domain.Personal{Instructions: "\xff"}, theOrder, "k", theKey, rand.Reader); err == nil {
 		t.Error("invalid UTF-8 was sealed")
 	}
 }
@@ -215,7 +215,7 @@ func TestDigestIsFixed(t *testing.T) {
 		revision := uint64(0)
 		c := asked(domain.Order{}, a)
 		c.Expected, c.Occurred = &revision, now
-		d, err := domain.DigestOf(domaintest.Key, c, domaintest.Filled[domain.Personal]())
+		d, err := domain.DigestOf(domaintest.Key, c, new(domaintest.Filled[domain.Personal]()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +236,7 @@ func TestDigest(t *testing.T) {
 		p := domaintest.Filled[domain.Personal]()
 		digest := func() domain.Digest {
 			t.Helper()
-			d, err := domain.DigestOf(key, c, p)
+			d, err := domain.DigestOf(key, c, &p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -293,8 +293,8 @@ func TestDigest(t *testing.T) {
 	}
 	// What one action says, another does not.
 	route, reroute := asked(domain.Order{}, domain.Route{Site: "A"}), asked(domain.Order{}, domain.Reroute{Site: "A"})
-	a, errA := domain.DigestOf(key, route, domain.Personal{})
-	b, errB := domain.DigestOf(key, reroute, domain.Personal{})
+	a, errA := domain.DigestOf(key, route, &domain.Personal{})
+	b, errB := domain.DigestOf(key, reroute, &domain.Personal{})
 	if a == b || errA != nil || errB != nil {
 		t.Errorf("two actions have one digest: %v, %v, %v", a, errA, errB)
 	}
@@ -305,11 +305,11 @@ func TestDigestRefuses(t *testing.T) {
 		asked(domain.Order{}, domain.Route{Site: "\xff"}),
 		{Do: domain.Route{}, BusinessUnit: "\xff"},
 	} {
-		if _, err := domain.DigestOf(nil, c, domain.Personal{}); err == nil {
+		if _, err := domain.DigestOf(nil, c, &domain.Personal{}); err == nil {
 			t.Error("a command that cannot be written has a digest")
 		}
 	}
-	if _, err := domain.DigestOf(nil, asked(domain.Order{}, domain.Close{}), domain.Personal{Instructions: "\xff"}); err == nil {
+	if _, err := domain.DigestOf(nil, asked(domain.Order{}, domain.Close{}), &domain.Personal{Instructions: "\xff"}); err == nil {
 		t.Error("a personal section that cannot be written has a digest")
 	}
 }

@@ -1,13 +1,13 @@
 package domain
 
 // A Policy is what the business decides and may change: which orders are good, and which sites fulfil them. It must
-// be pure: the same order gives the same answer.
+// be pure: the same order gives the same answer, and stays as it is.
 type Policy interface {
 	// Validate judges an order that was submitted or amended.
-	Validate(o Order) Judgement
+	Validate(o *Order) Judgement
 	// Route deals what is open to sites, none of which is excluded. A routing that leaves some of it out is taken
 	// for none.
-	Route(o Order, open []LineQuantity, excluded []string) Routing
+	Route(o *Order, open []LineQuantity, excluded []string) Routing
 }
 
 // A Judgement is what validation says.
@@ -30,7 +30,7 @@ type Routing struct {
 type Unruled struct{}
 
 // Validate accepts.
-func (Unruled) Validate(Order) Judgement { return Judgement{Verdict: VerdictAccepted} }
+func (Unruled) Validate(*Order) Judgement { return Judgement{Verdict: VerdictAccepted} }
 
 // Route leaves orders unrouted.
-func (Unruled) Route(Order, []LineQuantity, []string) Routing { return Routing{Deferred: true} }
+func (Unruled) Route(*Order, []LineQuantity, []string) Routing { return Routing{Deferred: true} }

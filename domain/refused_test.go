@@ -222,11 +222,11 @@ func TestPoliciesAreNotTrusted(t *testing.T) {
 // An anyhow routes at random, mostly wrong.
 type anyhow struct{ t *rapid.T }
 
-func (anyhow) Validate(domain.Order) domain.Judgement {
+func (anyhow) Validate(*domain.Order) domain.Judgement {
 	return domain.Judgement{Verdict: domain.VerdictAccepted}
 }
 
-func (p anyhow) Route(_ domain.Order, open []domain.LineQuantity, _ []string) domain.Routing {
+func (p anyhow) Route(_ *domain.Order, open []domain.LineQuantity, _ []string) domain.Routing {
 	r := domain.Routing{Decision: domain.Decision{Row: "anyhow"}}
 	for range rapid.IntRange(0, 3).Draw(p.t, "allocations") {
 		a := domain.Allocation{ID: "f1", Site: rapid.SampledFrom([]string{"", "A", "B", "C", "D"}).Draw(p.t, "site")}
@@ -274,11 +274,11 @@ func TestPolicySplitsCompleteDelivery(t *testing.T) {
 
 type fixed []domain.Allocation
 
-func (fixed) Validate(domain.Order) domain.Judgement {
+func (fixed) Validate(*domain.Order) domain.Judgement {
 	return domain.Judgement{Verdict: domain.VerdictAccepted}
 }
 
-func (f fixed) Route(domain.Order, []domain.LineQuantity, []string) domain.Routing {
+func (f fixed) Route(*domain.Order, []domain.LineQuantity, []string) domain.Routing {
 	return domain.Routing{Allocations: f}
 }
 

@@ -10,26 +10,26 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// fromHex returns the value of a hexadecimal digit, or 255 for what is none.
-func fromHex(digit byte) byte {
-	switch {
-	case '0' <= digit && digit <= '9':
-		return digit - '0'
-	case 'a' <= digit && digit <= 'f':
-		return digit - 'a' + 10
+// unhex has the values of hexadecimal digits, and 255 for what is none.
+var unhex = func() (values [256]byte) {
+	for i := range values {
+		values[i] = 255
 	}
-	return 255
-}
+	for i, digit := range []byte(hexDigits) {
+		values[digit] = byte(i)
+	}
+	return values
+}()
 
 // quote writes a JSON string. Only what must be escaped is.
 func (c *coder) quote(s string) {
-	if !utf8.ValidString(s) {
+	c.out = append(c.out, '"')
+	start, first := 0, plain(s, 0)
+	if first < len(s) && !utf8.ValidString(s[first:]) {
 		c.fail("a string is not UTF-8")
 		return
 	}
-	c.out = append(c.out, '"')
-	start := 0
-	for i := range len(s) {
+	for i := first; i < len(s); i++ {
 		b := s[i]
 		if b >= ' ' && b != '"' && b != '\\' {
 			continue

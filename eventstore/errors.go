@@ -16,6 +16,9 @@ var (
 	ErrFull = errors.New("the disk of the ledger is full: writes are refused, reads go on")
 	// ErrReadOnly is returned by writes to a ledger that was opened to be read.
 	ErrReadOnly = errors.New("the ledger is open for reading only")
+	// ErrUnreachable is returned while the ledger is elsewhere and does not answer: by reads, and by appends that were not
+	// sent.
+	ErrUnreachable = errors.New("the ledger cannot be reached")
 	// ErrTooLarge is returned for an append over MaxAppend bytes or MaxEvents events. Nothing was stored.
 	ErrTooLarge = errors.New("the append is too large")
 	// ErrInvalid is returned for an append that no ledger takes: no events, an event without id or type, two events
@@ -27,7 +30,8 @@ var (
 
 // Unavailable reports whether an append was refused because the ledger takes no writes now. Nothing was stored.
 func Unavailable(err error) bool {
-	return errors.Is(err, ErrClosed) || errors.Is(err, ErrFailed) || errors.Is(err, ErrFull) || errors.Is(err, ErrReadOnly)
+	return errors.Is(err, ErrClosed) || errors.Is(err, ErrFailed) || errors.Is(err, ErrFull) || errors.Is(err, ErrReadOnly) ||
+		errors.Is(err, ErrUnreachable)
 }
 
 // A Conflict tells that a stream was not as an append expected. Nothing was stored.

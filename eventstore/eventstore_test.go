@@ -138,7 +138,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	for _, err := range []error{eventstore.ErrClosed, eventstore.ErrFailed, eventstore.ErrFull, eventstore.ErrReadOnly} {
+	for _, err := range []error{eventstore.ErrClosed, eventstore.ErrFailed, eventstore.ErrFull, eventstore.ErrReadOnly, eventstore.ErrUnreachable} {
 		if !eventstore.Unavailable(fmt.Errorf("wrapped: %w", err)) {
 			t.Errorf("%v is not told as unavailable", err)
 		}

@@ -18,8 +18,16 @@ type Mark struct {
 
 // String writes the mark as ledger.incarnation.position.revision. Users treat it as opaque.
 func (m Mark) String() string {
-	return fmt.Sprintf("%s.%d.%d.%d", m.Ledger, m.Incarnation, m.Position, m.Revision)
+	ledger, _ := m.Ledger.MarshalText() // it never fails
+	b := append(make([]byte, 0, maxMark), ledger...)
+	for _, n := range []uint64{uint64(m.Incarnation), uint64(m.Position), m.Revision} {
+		b = strconv.AppendUint(append(b, '.'), n, 10)
+	}
+	return string(b)
 }
+
+// maxMark is the length of the longest mark.
+const maxMark = len("00112233-4455-6677-8899-aabbccddeeff.4294967295.18446744073709551615.18446744073709551615")
 
 // ParseMark reads what [Mark.String] wrote, and nothing else.
 func ParseMark(s string) (Mark, error) {

@@ -44,5 +44,21 @@ func Differ(ctx context.Context, is, should *Views) (*Difference, error) {
 	return nil, nil
 }
 
+// Columns lists the columns of each table.
+func Columns(ctx context.Context, v *Views) (map[string][]string, error) {
+	columns := make(map[string][]string)
+	for _, t := range tables {
+		c, err := t.open(ctx, v.reader)
+		if err != nil {
+			return nil, err
+		}
+		columns[t.name] = c.columns
+		if err := c.rows.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return columns, nil
+}
+
 // PollInterval is how often Poll asks.
 const PollInterval = pollInterval

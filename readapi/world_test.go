@@ -111,7 +111,7 @@ func (w *world) seal(p domain.Personal, order uuid.UUID, name string) domain.Sea
 		w.keys[name] = make([]byte, 32)
 		_, _ = rand.Read(w.keys[name])
 	}
-	sealed, err := domain.Seal(p, order, name, w.keys[name], rand.Reader)
+	sealed, err := domain.Seal(&p, order, name, w.keys[name], rand.Reader)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func (w *world) seal(p domain.Personal, order uuid.UUID, name string) domain.Sea
 // rules reject what comes from XX, hold channel "watched", and send everything to the sites Jena and Wetzlar in turn.
 type rules struct{}
 
-func (rules) Validate(o domain.Order) domain.Judgement {
+func (rules) Validate(o *domain.Order) domain.Judgement {
 	d := domain.Decision{RuleSet: strings.Repeat("ab", 32), Row: "V7", Facts: []domain.Fact{{Name: "channel", Value: o.Channel}}}
 	switch o.Channel {
 	case "bad":
@@ -132,7 +132,7 @@ func (rules) Validate(o domain.Order) domain.Judgement {
 	return domain.Judgement{Verdict: domain.VerdictAccepted, Decision: d}
 }
 
-func (rules) Route(_ domain.Order, open []domain.LineQuantity, excluded []string) domain.Routing {
+func (rules) Route(_ *domain.Order, open []domain.LineQuantity, excluded []string) domain.Routing {
 	sites := []string{"Jena", "Wetzlar"}
 	if len(excluded) >= len(sites) {
 		return domain.Routing{}

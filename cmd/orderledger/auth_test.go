@@ -109,7 +109,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 			t.Errorf("there is no route %s any more", route)
 		}
 	}
-	ask := func(route, token, unit string) int {
+	ask := func(route, token, unit string, headers ...string) int {
 		method, path, _ := strings.Cut(route, " ")
 		for name, value := range map[string]string{
 			"{id}": "6ba7b810-9dad-51d1-80b4-00c04fd430c8", "{fulfilment}": "f1", "{name}": "page.css", "{code}": "forbidden", "*": "head",
@@ -122,6 +122,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		}
 		r.Header.Set("Business-Unit", unit)
 		r.Header.Set("Accept", "application/json")
+		for i := 0; i < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
 		w := httptest.NewRecorder()
 		n.web.ServeHTTP(w, r)
 		_, _ = io.Copy(io.Discard, w.Body) // it is in memory
@@ -146,6 +149,15 @@ func TestWhoMayDoWhat(t *testing.T) {
 				got := ask(route, token, unit)
 				if refused := got == http.StatusForbidden || got == http.StatusUnauthorized; refused == may {
 					t.Errorf("%s by %s in unit %s: %d", route, has, unit, got)
+				}
+				if needs == web.RoleNobody {
+					continue
+				}
+				// Peers of the whole company pass on commands, and nothing else, for every business unit.
+				may = has == web.RolePeer+" everywhere" && needs == web.RoleSubmit && strings.HasPrefix(route, "POST ")
+				got = ask(route, token, unit, web.OnBehalfHeader, web.Principal{Kind: "service", Issuer: "tokens", Subject: "shop"}.OnBehalf())
+				if refused := got == http.StatusForbidden || got == http.StatusUnauthorized; refused == may {
+					t.Errorf("%s by %s on behalf of another one in unit %s: %d", route, has, unit, got)
 				}
 			}
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/eventstore/pebblestore"
 	"github.com/orderledger/orderledger/eventstore/relay/servicebus/servicebustest"
+	"github.com/orderledger/orderledger/internal/message"
 	"github.com/orderledger/orderledger/internal/realdata"
 )
 
@@ -62,6 +63,15 @@ func TestBadMessages(t *testing.T) {
 		{"a revision that is not there", *good.SessionID, strings.NewReplacer(
 			fmt.Sprintf(`"position":%q`, members["position"]), fmt.Sprintf(`"position":%q`, members["position"]),
 			`"revision":"0"`, `"revision":"99"`).Replace(string(good.Body)), ""},
+	}
+	// What would be applied as it is, if the ledger were believed to have come so far.
+	forged := strings.NewReplacer(fmt.Sprintf(`"position":%q`, members["position"]), `"position":"4000"`,
+		fmt.Sprintf(`"id":%q`, members["id"]), fmt.Sprintf(`"id":%q`, other), `"revision":"0"`, fmt.Sprintf(`"revision":"%d"`, customer.orders[0].revision+1))
+	genuine, _, err := message.Decode(good.Body)
+	check(t, err)
+	tick := message.New(eventstore.Delivery{Source: genuine.Source, Incarnation: genuine.Incarnation, Lane: genuine.Lane, Position: 5_000_000}, "")
+	for id, text := range map[string]string{"a forged event": forged.Replace(string(good.Body)), "a forged tick": string(tick.Payload)} {
+		bad = append(bad, struct{ id, session, body, reason string }{id, *good.SessionID, text, "the ledger has not come as far"})
 	}
 	for _, b := range bad {
 		d.send(&azservicebus.Message{MessageID: &b.id, SessionID: &b.session, Body: []byte(b.body)})
@@ -171,6 +181,21 @@ func TestUnknownEvents(t *testing.T) {
 		t.Errorf("%.0f orders are parked", parked)
 	}
 	d.dead(0)
+	server := []string{"--server", d.regions["eu"].url()}
+	var shown struct{ Number string }
+	check(t, json.Unmarshal([]byte(mustCommand(t, append(server, "order", "show", order.id, "--json")...)), &shown))
+	for _, name := range []string{order.id, shown.Number} {
+		parked := func(args ...string) []string {
+			return append(append(slices.Clone(server), "parked"), append(args, name)...)
+		}
+		if got := mustCommand(t, parked("show")...); !strings.Contains(got, order.id) || !strings.Contains(got, "order.exploded.v9") {
+			t.Errorf("order %s is shown as %s", name, got)
+		}
+		if code, _, stderr := command(t, parked("retry")...); code != exitRefused || !strings.Contains(stderr, "parked still") {
+			t.Errorf("retrying order %s: exit code %d, %s", name, code, stderr)
+		}
+		mustCommand(t, parked("skip")...)
+	}
 	d.regions["eu"].complains = true // that an order is parked
 	d.stop()
 }

@@ -10,12 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/orderledger/orderledger/eventstore/esdb"
 	"github.com/orderledger/orderledger/internal/bench"
 )
 
 // benchCommand measures how fast the program is on this machine, beside what the machine could do.
 type benchCommand struct {
-	What   string `arg:"" enum:"append,submit,replay,rebuild,query,lag,bus,growth,all" help:"append, submit, replay, rebuild, query, lag, bus, growth (how all of these change with what is stored), or all. See docs/bench.md."`
+	What   string `arg:"" enum:"append,submit,replay,rebuild,query,lag,bus,regions,growth,all" help:"append, submit, replay, rebuild, query, lag, bus, regions, growth (how all of these change with what is stored), or all. See docs/bench.md."`
 	Quick  bool   `help:"Spend a second or two on each: shows that it works, not how fast it is."`
 	Full   bool   `help:"Take more and longer rounds, and let growth go on to 10 million events. Needs 25 GB of disk and an hour."`
 	Events []int  `placeholder:"N,…" help:"How many stored events growth is measured at (default: 10000,1000000)."`
@@ -68,6 +69,9 @@ func (c benchCommand) open(e *environment) (*benchmark, error) {
 	b := &benchmark{
 		effort: ordinary, dir: dir, screen: newBenchScreen(e),
 		log: slog.New(slog.NewTextHandler(e.err, &slog.HandlerOptions{Level: slog.LevelError})),
+	}
+	if esdb.IsConnectionString(e.Ledger) {
+		b.eventStoreDB = e.Ledger
 	}
 	switch {
 	case c.Quick:
@@ -136,6 +140,7 @@ var subjects = []subject{
 	{"query", func(b *benchmark) time.Duration { return 2*b.takesBeside() + 2*folding(b.orders*benchLife) }, (*benchmark).measureQuery},
 	{"lag", func(b *benchmark) time.Duration { return 10 * b.trial }, (*benchmark).measureLag},
 	{"bus", func(b *benchmark) time.Duration { return 15*time.Duration(b.rounds)*b.measure + 3*b.trial }, (*benchmark).measureBus},
+	{"regions", func(b *benchmark) time.Duration { return 12 * b.trial }, (*benchmark).measureRegions},
 	{"growth", func(b *benchmark) time.Duration { return 6 * folding(slices.Max(b.sizes)) }, (*benchmark).measureGrowth},
 }
 
@@ -148,6 +153,8 @@ type benchmark struct {
 	dir    string // holds what is measured; each subject begins with an empty part of it
 	screen *benchScreen
 	log    *slog.Logger
+
+	eventStoreDB string // a ledger there, to which appends are measured as well; empty: there is none
 }
 
 // An effort is how long is measured, and on how much.

@@ -40,6 +40,14 @@ func (b *benchmark) measureAppend(ctx context.Context) (bench.Section, error) {
 		}
 		s.Figures = append(s.Figures, figures...)
 		total += events
+		if b.eventStoreDB == "" {
+			continue
+		}
+		if figures, events, err = b.appendToEventStoreDB(ctx, writers); err != nil {
+			return s, fmt.Errorf("%d writers, EventStoreDB: %w", writers, err)
+		}
+		s.Figures = append(s.Figures, figures...)
+		total += events
 	}
 	s.Checked = fmt.Sprintf("after opening anew, all %d acknowledged events are there once, at their revisions, with their bytes, in the order of each writer, and form one chain", total)
 	return s, nil

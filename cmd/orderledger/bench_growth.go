@@ -271,7 +271,7 @@ func (g *growth) measureNext(ctx context.Context, n *benchNode, size int) error 
 func (g *growth) measureLagAt(ctx context.Context, n *benchNode, size int) error {
 	const rate = 200
 	g.step("%s events: lag at %d commands/s", grouped(size), rate)
-	load := &lagLoad{node: n, name: fmt.Sprintf("lag%d", size)}
+	load := n.lagLoad(fmt.Sprintf("lag%d", size))
 	t, err := load.try(ctx, rate, g.measure)
 	g.events += 3 * int(load.acked.Load())
 	g.orders += int(load.acked.Load())

@@ -39,7 +39,7 @@ func (b *benchmark) measureLag(ctx context.Context) (_ bench.Section, err error)
 	if err != nil {
 		return s, err
 	}
-	load := &lagLoad{node: n, name: "lag"}
+	load := n.lagLoad("lag")
 	s.Figures, err = b.lags(alive, load)
 	if err == nil {
 		err = n.quiet(alive)
@@ -72,7 +72,7 @@ func (b *benchmark) lags(ctx context.Context, load *lagLoad) ([]bench.Figure, er
 		for _, q := range quantiles {
 			f := plainFigure(fmt.Sprintf("%s at %d %% of peak", q.name, percent), "ms", q.of(bench.Run{Latency: t.lag}))
 			if q.name == "p99" && percent == 50 {
-				f.Aim = &bench.Aim{Value: 50, AtMost: true}
+				f.Aim = load.aim
 			}
 			figures = append(figures, f)
 		}
@@ -85,11 +85,11 @@ func (b *benchmark) lagPeak(ctx context.Context, load *lagLoad) (float64, error)
 	b.step("looking for the peak")
 	begun := time.Now()
 	r, err := bench.Closed(ctx, lagWorkers, b.measure, func(ctx context.Context, _ int) error {
-		_, err := load.submit(ctx)
+		_, err := load.next(ctx)
 		return err
 	})
 	if err == nil {
-		err = load.node.quiet(ctx)
+		err = load.quiet(ctx)
 	}
 	if err != nil {
 		return 0, err
@@ -126,27 +126,52 @@ func (b *benchmark) lagPeak(ctx context.Context, load *lagLoad) (float64, error)
 
 // A lagLoad submits orders and watches when they become visible.
 type lagLoad struct {
-	node  *benchNode
-	name  string
-	begun atomic.Int64 // orders
-	acked atomic.Int64
+	aim     *bench.Aim                                               // of p99 at half of the peak, in ms; nil: none
+	submit  func(ctx context.Context, n int) (submitted, error)      // the n-th order
+	visible func(ctx context.Context, s submitted, saw func()) error // calls saw wherever the order becomes visible
+	quiet   func(context.Context) error                              // returns when all that was submitted is visible
+	begun   atomic.Int64                                             // orders
+	acked   atomic.Int64
 }
 
-// submit submits the next order and returns its mark.
-func (l *lagLoad) submit(ctx context.Context) (submitted, error) {
-	n := int(l.begun.Add(1))
-	key := benchKey(l.name, n)
-	id := benchOrder(l.name, n)
-	r, err := l.node.handler.Handle(ctx, domain.Command{
+// lagLoad submits orders of a name to a node and watches its read models.
+func (n *benchNode) lagLoad(name string) *lagLoad {
+	return &lagLoad{
+		aim:    &bench.Aim{Value: 50, AtMost: true},
+		submit: func(ctx context.Context, i int) (submitted, error) { return submitTo(ctx, n.node, name, i) },
+		visible: func(ctx context.Context, s submitted, saw func()) error {
+			if err := n.views.WaitFor(ctx, s.mark, &s.order); err != nil {
+				return err
+			}
+			saw()
+			return nil
+		},
+		quiet: n.quiet,
+	}
+}
+
+// submitTo submits the n-th order of a name to a node, and returns it with its mark.
+func submitTo(ctx context.Context, to *node, name string, n int) (submitted, error) {
+	key := benchKey(name, n)
+	id := benchOrder(name, n)
+	r, err := to.handler.Handle(ctx, domain.Command{
 		ID: domain.CommandID(id, localSubmitter, key), Order: id, BusinessUnit: benchUnit,
-		Actor: domain.Actor{Kind: "system", Issuer: "local", Subject: localSubmitter}, Do: benchSubmission(l.name, n),
+		Actor: domain.Actor{Kind: "system", Issuer: "local", Subject: localSubmitter}, Do: benchSubmission(name, n),
 	}, domain.Personal{})
 	if err != nil {
 		return submitted{}, err
 	}
-	l.acked.Add(1)
 	r.Mark.Position = 0 // to be woken by this order alone
 	return submitted{id, r.Mark}, nil
+}
+
+// next submits the next order.
+func (l *lagLoad) next(ctx context.Context) (submitted, error) {
+	s, err := l.submit(ctx, int(l.begun.Add(1)))
+	if err == nil {
+		l.acked.Add(1)
+	}
+	return s, err
 }
 
 // submitted is an order and the mark that its submission has answered.
@@ -171,7 +196,7 @@ func (l *lagLoad) try(ctx context.Context, rate float64, d time.Duration) (trial
 	every := max(int64(rate/lagSamples), 1)
 	half := time.Now().Add(d / 2)
 	r, err := bench.Open(ctx, lagWorkers, rate, d, func(context.Context, int) error {
-		s, err := l.submit(ctx)
+		s, err := l.next(ctx)
 		if err != nil || count.Add(1)%every != 0 {
 			return err
 		}
@@ -183,14 +208,15 @@ func (l *lagLoad) try(ctx context.Context, rate float64, d time.Duration) (trial
 		}
 		watchers.Go(func() {
 			defer watching.Add(-1)
-			if err := l.node.views.WaitFor(ctx, s.mark, &s.order); err != nil {
+			err := l.visible(ctx, s, func() {
+				lag := time.Since(acked)
+				t.lag.Record(lag)
+				if acked.After(half) {
+					late.Record(lag)
+				}
+			})
+			if err != nil {
 				failed.Store(&err)
-				return
-			}
-			lag := time.Since(acked)
-			t.lag.Record(lag)
-			if acked.After(half) {
-				late.Record(lag)
 			}
 		})
 		return nil
@@ -200,7 +226,7 @@ func (l *lagLoad) try(ctx context.Context, rate float64, d time.Duration) (trial
 		err = errors.Join(err, *cause)
 	}
 	if err == nil {
-		err = l.node.quiet(ctx)
+		err = l.quiet(ctx)
 	}
 	t.bounded = r.Unsent == 0 && late.Max() < lagBound
 	return t, err

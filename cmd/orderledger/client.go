@@ -28,7 +28,7 @@ type client struct {
 func (e *environment) client() (*client, error) {
 	base := e.Server
 	if base == "" {
-		dir, err := e.ledgerDir()
+		dir, err := e.announcedIn()
 		if err != nil {
 			return nil, err
 		}

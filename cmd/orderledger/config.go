@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/orderledger/orderledger/eventstore"
+	"github.com/orderledger/orderledger/eventstore/esdb"
 )
 
 // cli is every command and flag. A flag's default can be set by the variable that the help names beside it.
@@ -20,18 +21,21 @@ type cli struct {
 	globals
 
 	Serve   serveCommand   `cmd:"" help:"Run the server: commands, relay, projector and queries, in one process or in several."`
+	Edge    edgeCommand    `cmd:"" help:"Run the entry in front of the regions: the nearest healthy one answers."`
 	Demo    demoCommand    `cmd:"" help:"Run a server that plays the orders of an optics maker, faster than life."`
 	Order   orderCommand   `cmd:"" help:"Submit, show, follow and change orders."`
 	Command commandCommand `cmd:"" help:"Ask what has become of a command that was sent over the bus."`
 	Import  importCommand  `cmd:"" help:"Take in orders from CSV, TSV or JSON lines."`
 	Rules   rulesCommand   `cmd:"" help:"Show or activate the rules that judge and route orders."`
-	Rebuild rebuildCommand `cmd:"" help:"Build the read models anew from the ledger. The server must be stopped."`
-	Verify  verifyCommand  `cmd:"" help:"Check the ledger's chain, and the read models against it. The server must be stopped."`
+	Rebuild rebuildCommand `cmd:"" help:"Build the read models anew from the ledger. The server of the read models must be stopped."`
+	Verify  verifyCommand  `cmd:"" help:"Check the ledger's chain, and the read models against it. The server of the ledger must be stopped, or be named by --ledger."`
 	Backup  backupCommand  `cmd:"" help:"Copy the ledger, also while a server is running."`
+	Copy    copyCommand    `cmd:"" help:"Copy a ledger from the embedded form to EventStoreDB, or back. Its server must be stopped."`
 	Ledger  ledgerCommand  `cmd:"" name:"ledger" help:"Show the ledger, or let a copy of it go on."`
 	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look after messages on the bus that could not be read."`
+	Regions regionsCommand `cmd:"" help:"List the regions, and how far each can be seen from the server."`
 	Parked  parkedCommand  `cmd:"" help:"Look after orders of which an event could not be applied to the read models."`
-	Local   localCommand   `cmd:"" help:"Run a Service Bus on this machine, for this program and for others."`
+	Local   localCommand   `cmd:"" help:"Run a Service Bus, and what EventStoreDB speaks in front of a ledger, on this machine, for this program and for others."`
 	Token   tokenCommand   `cmd:"" help:"Make a token that lets somebody use a server."`
 	Erase   eraseCommand   `cmd:"" help:"Make a buyer's personal data unreadable, for ever."`
 	Bench   benchCommand   `cmd:"" help:"Measure how fast this is on this machine, beside what the machine could do."`
@@ -43,7 +47,7 @@ type cli struct {
 // globals are the flags of all commands.
 type globals struct {
 	Data         string `env:"ORDERLEDGER_DATA" type:"path" placeholder:"DIR" help:"Directory of the ledger, the read models and the keys (${env}; default: orderledger-data)."`
-	Ledger       string `env:"ORDERLEDGER_LEDGER" placeholder:"URL" help:"The ledger: pebble:DIR, memory:, or the address of a server that has it, such as http://127.0.0.1:8080 (${env}; default: pebble in the data directory)."`
+	Ledger       string `env:"ORDERLEDGER_LEDGER" placeholder:"URL" help:"The ledger: pebble:DIR, memory:, esdb://[NAME:PASSWORD@]HOST:PORT (EventStoreDB; better by its variable), or the address of a server that has it, such as http://127.0.0.1:8080 (${env}; default: pebble in the data directory)."`
 	Views        string `env:"ORDERLEDGER_VIEWS" placeholder:"URL" help:"The read models: sqlite:FILE (${env}; default: views.db in the data directory)."`
 	Server       string `env:"ORDERLEDGER_SERVER" placeholder:"URL" help:"Address of the server to talk to (${env}; default: the one that serves the data directory)."`
 	Token        string `env:"ORDERLEDGER_TOKEN" placeholder:"TOKEN" help:"Token for a server that asks for one; better by its variable than on the command line (${env})."`
@@ -146,13 +150,25 @@ func (g *globals) ledgerDir() (string, error) {
 	if g.Ledger == "" {
 		return g.Data, nil
 	}
-	switch scheme, dir, _ := strings.Cut(g.Ledger, ":"); {
+	scheme, dir, _ := strings.Cut(g.Ledger, ":")
+	switch {
 	case scheme == "memory" && dir == "":
 		return "", nil
 	case scheme == "pebble" && dir != "":
 		return dir, nil
+	case esdb.IsConnectionString(g.Ledger):
+		return "", usage("this needs an embedded ledger, and not one in EventStoreDB")
 	}
-	return "", usage("a ledger is pebble:DIR, memory: or the address of a server, not %q", g.Ledger)
+	// What follows the scheme may hold a password.
+	return "", usage("a ledger is pebble:DIR, memory:, esdb://HOST or the address of a server, and %q is none of these", scheme+":…")
+}
+
+// announcedIn is where the server of the ledger tells its address; empty for a ledger that lives in memory.
+func (g *globals) announcedIn() (string, error) {
+	if esdb.IsConnectionString(g.Ledger) {
+		return g.Data, nil
+	}
+	return g.ledgerDir()
 }
 
 // feed is where another process serves the ledger; ok is false if it is not in another process.

@@ -207,7 +207,7 @@ func (s *daySteps) closeViews() {
 func (s *daySteps) take(ctx context.Context, c domain.Command, personal domain.Personal) (commands.Result, error) {
 	s.now.set(c.Occurred)
 	s.note(ctx)
-	digest, err := domain.DigestOf(s.keys.Digest(), c, personal)
+	digest, err := domain.DigestOf(s.keys.Digest(), c, &personal)
 	check(s.t, err)
 	step := commands.NewStep(s.identity, c, digest)
 	for e, err := range s.ledger.ReadStream(ctx, domain.Stream(c.Order), 0, eventstore.Forward) {
@@ -221,7 +221,7 @@ func (s *daySteps) take(ctx context.Context, c domain.Command, personal domain.P
 	if subject := step.Subject(); subject != "" && !personal.IsZero() {
 		name, key, err := s.keys.Current(subject)
 		check(s.t, err)
-		sealed, err = domain.Seal(personal, c.Order, name, key, s.nonces)
+		sealed, err = domain.Seal(&personal, c.Order, name, key, s.nonces)
 		check(s.t, err)
 	}
 	decided, err := step.Decide(s.policy, sealed, c.Occurred)

@@ -27,11 +27,19 @@ type demoCommand struct {
 	Seed   uint64  `default:"1" placeholder:"N" help:"Another seed makes other orders (default: ${default})."`
 	Listen string  `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Loopback address to serve HTTP on; where it is taken, any port (default: ${default})."`
 	Exit   bool    `help:"Play as fast as possible, check that everything adds up, and end. For scripts."`
+
+	Regions int `default:"1" placeholder:"N" help:"Play in so many regions, 1 to 6, behind one entry, and cut one of them off in the middle (default: ${default})."`
 }
 
 func (d demoCommand) Run(ctx context.Context, e *environment) error {
 	if d.Orders < 1 || d.Orders > 1_000_000 || !(d.Speed > 0) {
 		return usage("--orders is 1 to 1000000, and --speed is above 0")
+	}
+	if d.Regions < 1 || d.Regions > len(places) {
+		return usage("--regions is 1 to %d", len(places))
+	}
+	if d.Regions > 1 {
+		return d.runRegions(ctx, e)
 	}
 	data, tidy, err := d.directory(e)
 	if err != nil {
@@ -134,8 +142,17 @@ const demoSubmitter = "demo"
 // A handle takes a command, as [commands.Handler.Handle] does.
 type handle func(context.Context, domain.Command, domain.Personal) (commands.Result, error)
 
-// newPlay reads when the lives of this directory began, or begins them now: a second start must tell the same story.
+// newPlay makes all lives of a demo in a data directory.
 func newPlay(h handle, d demoCommand, data string) (*play, error) {
+	base, err := d.base(data)
+	if err != nil {
+		return nil, err
+	}
+	return beginPlay(h, d, base, demoSpan), nil
+}
+
+// base reads when the lives of a data directory began, or begins them now: a second start must tell the same story.
+func (d demoCommand) base(data string) (time.Time, error) {
 	name := filepath.Join(data, fmt.Sprintf("demo-%d.json", d.Seed))
 	var begun struct {
 		Base time.Time `json:"base"`
@@ -151,9 +168,9 @@ func newPlay(h handle, d demoCommand, data string) (*play, error) {
 		err = json.Unmarshal(text, &begun)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the beginning of the demo: %w", err)
+		return time.Time{}, fmt.Errorf("reading the beginning of the demo: %w", err)
 	}
-	return beginPlay(h, d, begun.Base, demoSpan), nil
+	return begun.Base, nil
 }
 
 // beginPlay returns a play of lives that begin within span after base.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/orderledger/orderledger/eventstore"
+	"github.com/orderledger/orderledger/eventstore/esdb"
 	"github.com/orderledger/orderledger/eventstore/pebblestore"
 )
 
@@ -22,7 +23,7 @@ type ledgerCommand struct {
 type ledgerShowCommand struct{}
 
 func (ledgerShowCommand) Run(ctx context.Context, e *environment) error {
-	ledger, _, err := e.openStopped()
+	ledger, _, err := e.openStopped(ctx)
 	if err != nil {
 		return err
 	}
@@ -32,13 +33,17 @@ func (ledgerShowCommand) Run(ctx context.Context, e *environment) error {
 		return err
 	}
 	shown := shownLedger{ID: h.ID.String(), Lanes: h.Lanes, Format: h.Format, Position: h.Position, Chain: h.Chain}
-	for _, i := range ledger.Incarnations() {
-		shown.Incarnations = append(shown.Incarnations, shownIncarnation{i.Number, i.After, i.Chain, i.Begun})
+	if shown.Incarnations, err = ledger.incarnations(ctx); err != nil {
+		return err
 	}
 	if e.JSON {
 		return e.printJSON(shown)
 	}
-	e.printf("ledger       %s, %d lanes, format %d\nends at      position %d, chain %s\n", shown.ID, shown.Lanes, shown.Format, shown.Position, shown.Chain)
+	e.printf("ledger       %s, %d lanes, format %d\nends at      position %d", shown.ID, shown.Lanes, shown.Format, shown.Position)
+	if shown.Chain != (eventstore.Hash{}) {
+		e.printf(", chain %s", shown.Chain)
+	}
+	e.printf("\n")
 	for _, i := range shown.Incarnations {
 		e.printf("incarnation  %d, since %s, after position %d\n", i.Number, i.Begun.Format(time.RFC3339), i.After)
 	}
@@ -50,7 +55,7 @@ type shownLedger struct {
 	Lanes        int                 `json:"lanes"`
 	Format       int                 `json:"format"`
 	Position     eventstore.Position `json:"position"`
-	Chain        eventstore.Hash     `json:"chain"`
+	Chain        eventstore.Hash     `json:"chain,omitzero"` // EventStoreDB does not know it
 	Incarnations []shownIncarnation  `json:"incarnations"`
 }
 
@@ -65,7 +70,10 @@ type beginIncarnationCommand struct {
 	Lost bool `required:"" help:"I know that what the ledger took after this copy is lost, and that nobody uses the original any more."`
 }
 
-func (beginIncarnationCommand) Run(_ context.Context, e *environment) error {
+func (beginIncarnationCommand) Run(ctx context.Context, e *environment) error {
+	if esdb.IsConnectionString(e.Ledger) {
+		return beginInEventStoreDB(ctx, e)
+	}
 	dir, err := e.ledgerDir()
 	if err != nil {
 		return err
@@ -80,10 +88,14 @@ func (beginIncarnationCommand) Run(_ context.Context, e *environment) error {
 	if err != nil {
 		return err
 	}
+	return e.printIncarnation(shownIncarnation{begun.Number, begun.After, begun.Chain, begun.Begun})
+}
+
+func (e *environment) printIncarnation(i shownIncarnation) error {
 	if e.JSON {
-		return e.printJSON(shownIncarnation{begun.Number, begun.After, begun.Chain, begun.Begun})
+		return e.printJSON(i)
 	}
-	e.printf("incarnation %d begins after position %d\n", begun.Number, begun.After)
+	e.printf("incarnation %d begins after position %d\n", i.Number, i.After)
 	return nil
 }
 
@@ -94,6 +106,9 @@ type backupCommand struct {
 }
 
 func (b backupCommand) Run(ctx context.Context, e *environment) error {
+	if esdb.IsConnectionString(e.Ledger) {
+		return usage("a ledger in EventStoreDB is backed up by EventStoreDB's own means; back up the file %s as well, apart from it", filepath.Join(e.Data, "keys"))
+	}
 	dir, err := e.ledgerDir()
 	if err != nil {
 		return err

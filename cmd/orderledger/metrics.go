@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,32 +9,14 @@ import (
 	"github.com/orderledger/orderledger/projections"
 )
 
-// readyAge is how old the oldest event that the read models lack may be in a node that is ready.
-const readyAge = 10 * time.Second
-
 // ledgerReady fails while the ledger cannot be read or takes no writes.
 func (n *node) ledgerReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lagTimeout)
+	defer cancel()
 	if _, err := n.ledger.Head(ctx); err != nil {
 		return err
 	}
 	return n.ledger.Writable()
-}
-
-// projectorReady fails while the read models are too far behind.
-func (n *node) projectorReady(ctx context.Context) error {
-	lags, err := n.projector.Lag(ctx)
-	if err != nil {
-		return err
-	}
-	for _, l := range lags {
-		if l.Age > readyAge {
-			return fmt.Errorf("the read models are %d events and %v behind", l.Events, l.Age.Round(time.Second))
-		}
-	}
-	if len(lags) == 0 {
-		return errors.New("the read models follow no ledger yet")
-	}
-	return nil
 }
 
 // measure registers what the parts of the node know of themselves.
@@ -84,7 +64,7 @@ func (n *node) measureProjector(gauge, counter measure) {
 		return func() float64 {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			lags, err := n.projector.Lag(ctx)
+			lags, err := n.lag(ctx)
 			if err != nil || len(lags) == 0 {
 				return -1
 			}

@@ -18,16 +18,20 @@ import (
 
 	watermill "github.com/ThreeDotsLabs/watermill/message"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/orderledger/orderledger/commands"
 	"github.com/orderledger/orderledger/commands/rules"
 	"github.com/orderledger/orderledger/eventstore"
+	"github.com/orderledger/orderledger/eventstore/esdb"
 	"github.com/orderledger/orderledger/eventstore/feed"
 	"github.com/orderledger/orderledger/eventstore/pebblestore"
 	"github.com/orderledger/orderledger/eventstore/relay"
 	"github.com/orderledger/orderledger/internal/keyring"
+	"github.com/orderledger/orderledger/internal/retry"
+	"github.com/orderledger/orderledger/internal/topology"
 	"github.com/orderledger/orderledger/internal/web"
 	"github.com/orderledger/orderledger/projections"
 	"github.com/orderledger/orderledger/readapi"
@@ -45,6 +49,10 @@ type nodeConfig struct {
 	Tokens  *web.Tokens // nil: there is no authentication
 	Hosts   []string    // names that the server answers for, see [web.Config]
 
+	Topology *topology.Topology // of which Region is one; nil: there is one region
+	Network  http.RoundTripper  // how other regions are reached; nil: as usual
+	Secret   *[32]byte          // the key of digests that the regions share; nil: the region has one of its own
+
 	Now    func() time.Time // the clock that stamps commands and events; nil: time.Now
 	Random io.Reader        // of the nonces that seal personal data; nil: crypto/rand
 }
@@ -57,8 +65,9 @@ type node struct {
 	log       *slog.Logger
 	roles     []string
 	tokens    *web.Tokens
-	reader    eventstore.Reader  // the ledger, or its feed
-	ledger    *pebblestore.Store // nil: it is in another process
+	reader    eventstore.Reader // the ledger, or its feed
+	ledger    ownLedger         // nil: it is in another process
+	distant   bool              // the ledger is reached over a network
 	keys      *keyring.Keyring
 	rules     *rules.Active
 	handler   *commands.Handler
@@ -68,11 +77,21 @@ type node struct {
 	relay     *relay.Relay
 	consumer  *relay.Consumer
 	queue     *commands.Queue
+	peers     *peers    // nil: there is one region
+	own       uuid.UUID // the ledger
 	caughtUp  time.Time // when apply last read the ledger; belongs to it
+	lastLag   lastLag
 	web       *web.Server
 	giveUp    context.CancelCauseFunc // ends a run for a reason
 
 	closers []func() error // of what is open, in the order in which it was opened
+}
+
+// An ownLedger is a ledger that a process writes to.
+type ownLedger interface {
+	eventstore.Store
+	Writable() error               // why it takes no writes; nil: it takes them
+	Announce(address string) error // tells the tools of the data directory where this process serves
 }
 
 // openNode opens all parts, in the order in which they need one another. It starts nothing.
@@ -87,14 +106,14 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 		n.roles = allRoles
 	}
 	n.tokens = c.Tokens
-	data, err := n.openLedger(c)
+	data, err := n.openLedger(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	if err := checkRoles(n.roles, n.ledger != nil, c.Bus == nil); err != nil {
 		return nil, err
 	}
-	if err = n.openKeys(ctx, filepath.Join(data, "keys")); err != nil {
+	if err = n.openKeys(ctx, filepath.Join(data, "keys"), c.Secret); err != nil {
 		return nil, err
 	}
 	if c.Bus != nil && n.ledger != nil {
@@ -102,6 +121,11 @@ func openNode(ctx context.Context, c nodeConfig) (_ *node, err error) {
 			return nil, fmt.Errorf("opening the bus: %w", err)
 		}
 		n.opened(n.publisher.Close)
+	}
+	if c.Topology != nil {
+		if err = n.openPeers(ctx, c, mirrorsIn(data)); err != nil {
+			return nil, err
+		}
 	}
 	if n.has(roleCommands) {
 		if err = n.openHandler(ctx, c); err != nil {
@@ -137,6 +161,9 @@ func (n *node) openHandler(ctx context.Context, c nodeConfig) (err error) {
 	if c.Bus.takesCommands() {
 		config.Enqueue = func(m *watermill.Message) error { return n.publisher.Publish(c.Bus.commands, m) }
 	}
+	if n.peers != nil {
+		config.Regions, config.Remote = n.peers.forCommands, n.peers.confirm
+	}
 	n.handler, err = commands.NewHandler(ctx, config)
 	if err != nil {
 		return err
@@ -150,15 +177,18 @@ func (n *node) openHandler(ctx context.Context, c nodeConfig) (err error) {
 func (n *node) opened(closer func() error) { n.closers = append(n.closers, closer) }
 
 // openLedger opens the ledger, or its feed, and returns the directory of everything that stands beside it.
-func (n *node) openLedger(c nodeConfig) (data string, err error) {
+func (n *node) openLedger(ctx context.Context, c nodeConfig) (data string, err error) {
 	if address, ok := c.feed(); ok {
 		return n.openFeed(c, address)
+	}
+	if esdb.IsConnectionString(c.Ledger) {
+		return n.openEventStoreDB(ctx, c)
 	}
 	dir, err := c.ledgerDir()
 	if err != nil {
 		return "", err
 	}
-	config := &pebblestore.Config{Now: c.Now, Logger: c.Log}
+	config := &pebblestore.Config{Now: c.Now, Logger: c.Log, ID: c.ledgerID()}
 	data = c.Data
 	if dir == "" {
 		if data, err = os.MkdirTemp("", "orderledger-"); err != nil {
@@ -169,12 +199,13 @@ func (n *node) openLedger(c nodeConfig) (data string, err error) {
 	} else if err := os.MkdirAll(data, 0o700); err != nil {
 		return "", fmt.Errorf("making the data directory: %w", err)
 	}
-	if n.ledger, err = pebblestore.Open(dir, config); err != nil {
+	store, err := pebblestore.Open(dir, config)
+	if err != nil {
 		return "", err
 	}
-	n.reader = n.ledger
-	n.opened(n.ledger.Close)
-	if err := n.ledger.Writable(); err != nil {
+	n.ledger, n.reader = store, store
+	n.opened(store.Close)
+	if err := store.Writable(); err != nil {
 		hint := "'orderledger ledger begin-incarnation --lost' lets a copy go on, once nobody uses the original any more"
 		if errors.Is(err, eventstore.ErrFull) {
 			hint = "make room, and start again"
@@ -190,7 +221,7 @@ func (n *node) openFeed(c nodeConfig, address string) (data string, err error) {
 	if err != nil {
 		return "", err
 	}
-	n.reader = client
+	n.reader, n.distant = client, true
 	n.opened(client.Close)
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return "", fmt.Errorf("making the data directory: %w", err)
@@ -211,31 +242,44 @@ func (n *node) head(ctx context.Context) (eventstore.Head, error) {
 
 // openKeys opens the keys. Without the file of a ledger that has events, which somebody must have mislaid, it makes no
 // new one: that would erase all personal data in passing.
-func (n *node) openKeys(ctx context.Context, path string) error {
-	if n.ledger == nil {
+func (n *node) openKeys(ctx context.Context, path string, shared *[32]byte) error {
+	if !n.has(roleCommands) {
 		// What another process knows of people can be read here where its keys were copied.
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 	}
-	head, err := n.head(ctx)
+	fresh, err := isFresh(ctx, n.reader)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading the ledger: %w", err)
 	}
 	switch info, err := os.Stat(path); {
 	case err == nil && info.Size() == 0:
 		if err := os.Remove(path); err != nil {
 			return fmt.Errorf("making new keys: %w", err)
 		}
-	case errors.Is(err, fs.ErrNotExist) && head.Position > 0:
+	case errors.Is(err, fs.ErrNotExist) && !fresh:
 		return fmt.Errorf("the keys of this ledger are missing: restore %s from its backup, "+
 			"or, where they are lost and all personal data with them, make an empty file of that name", path)
 	}
-	if n.keys, err = keyring.Open(path); err != nil {
+	if shared != nil {
+		n.keys, err = keyring.OpenShared(path, *shared)
+	} else {
+		n.keys, err = keyring.Open(path)
+	}
+	if err != nil {
 		return err
 	}
 	n.opened(n.keys.Close)
 	return nil
+}
+
+// isFresh reports whether a ledger holds nothing but what is internal to it.
+func isFresh(ctx context.Context, ledger eventstore.Reader) (bool, error) {
+	for _, err := range ledger.ReadAll(ctx, 0, eventstore.Filter{Public: true}) {
+		return false, err
+	}
+	return true, nil
 }
 
 func (n *node) openViews(ctx context.Context, c nodeConfig, data string) error {
@@ -269,7 +313,8 @@ func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
 	if err != nil {
 		return err
 	}
-	out := relay.Config{Name: "bus", Ledger: n.ledger, Region: c.Region, Tick: tickInterval, Log: n.log}
+	n.own = head.ID
+	out := relay.Config{Name: relayName, Ledger: n.ledger, Region: c.Region, Tick: tickInterval, Log: n.log}
 	in := relay.ConsumerConfig{
 		Apply: n.apply, Ledger: n.reader, Source: head.ID, Lanes: head.Lanes, Log: n.log,
 		Suspect: func(err error) bool { return errors.Is(err, projections.ErrUnreached) },
@@ -280,7 +325,7 @@ func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
 		out.Bus, in.Bus = bus, bus
 	} else {
 		topic := func(int) string { return c.Bus.topic }
-		out.Topic, in.Topic, in.Reject = topic, topic, reject
+		out.Topic, in.Topic, in.Reject, in.Shared = topic, topic, reject, true
 	}
 	if n.has(roleRelay) {
 		if c.Bus != nil {
@@ -303,6 +348,9 @@ func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
 	}
 	return nil
 }
+
+// relayName is that of the relay, and of the stream of its checkpoints.
+const relayName = "bus"
 
 // tickInterval is how soon a quiet lane is told how far the ledger is: so long may a list lack what others show already.
 const tickInterval = 40 * time.Millisecond
@@ -339,7 +387,7 @@ const (
 func (n *node) apply(ctx context.Context, deliveries []eventstore.Delivery) error {
 	var err error
 	if n.busIsBehind(deliveries) {
-		err = n.projector.CatchUp(ctx)
+		err = n.projector.CatchUp(ctx, n.own)
 		n.caughtUp = time.Now()
 	}
 	if err == nil {
@@ -374,8 +422,8 @@ func (n *node) openWeb(c nodeConfig) *prometheus.Registry {
 		Hosts:     c.Hosts,
 		Elsewhere: n.elsewhere(),
 		Tokens:    c.Tokens,
-		Allowed:   []web.Allowed{commands.Allowed(), readapi.Allowed(), feedAllowed},
-		Errors:    []func(error) *web.Error{commands.WebError},
+		Allowed:   []web.Allowed{commands.Allowed(), readapi.Allowed(), feedAllowed, mirrorsAllowed},
+		Errors:    []func(error) *web.Error{commands.WebError, feedError},
 		Codes:     append(commands.Codes(), readapi.Codes()...),
 	})
 	if n.has(roleCommands) {
@@ -385,13 +433,19 @@ func (n *node) openWeb(c nodeConfig) *prometheus.Registry {
 		n.serveFeed()
 		n.web.AddCheck("ledger", n.ledgerReady)
 	}
+	if n.peers != nil {
+		n.serveMirrors()
+	}
 	if n.has(roleReadAPI) {
 		config := readapi.Config{Views: n.views, Ledger: n.reader, Logger: n.log}
 		if n.keys != nil {
 			config.Key = n.keys.Key
 		}
 		if n.projector != nil {
-			config.Lag, config.Projector = n.projector.Lag, n.projector
+			config.Lag, config.Projector = n.lag, n.projector
+		}
+		if n.peers != nil {
+			config.Regions = func() []readapi.Region { return n.peers.forReaders(n.reader) }
 		}
 		readapi.Register(n.web, config)
 	}
@@ -481,9 +535,15 @@ func (n *node) followers() []func(context.Context) error {
 	if n.queue != nil {
 		all = append(all, n.queue.Run)
 	}
+	if n.peers != nil {
+		all = append(all, func(ctx context.Context) error { return n.peers.run(ctx, n) })
+	}
 	switch {
 	case n.projector != nil:
 		all = append(all, n.project)
+		if n.ledger == nil {
+			all = append(all, n.relieve)
+		}
 	case n.views != nil:
 		all = append(all, n.views.Poll) // another process writes the rows
 	}
@@ -523,22 +583,21 @@ func (n *node) serve(ctx, followers context.Context, listener net.Listener) erro
 // project catches the read models up from the ledger, retries the orders that an earlier version may have parked, and
 // then listens to the bus.
 func (n *node) project(ctx context.Context) error {
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		err := n.projector.CatchUp(ctx)
+	attempts := retry.NewOutage(n.log, "catching up", 10*time.Second).Attempts()
+	for {
+		err := n.projector.CatchUp(ctx, n.own)
 		if err == nil {
 			_, err = n.projector.RetryParked(ctx)
 		}
 		if err == nil {
+			attempts.Succeeded(ctx)
 			break
 		}
-		if ctx.Err() != nil || projections.Final(err) {
+		if projections.Final(err) {
 			return err
 		}
-		n.log.WarnContext(ctx, "catching up failed, trying again", "error", err)
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := attempts.Failed(ctx, err); err != nil {
+			return err
 		}
 	}
 	return n.consumer.Run(ctx)

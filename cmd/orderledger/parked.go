@@ -17,15 +17,15 @@ type parkedCommand struct {
 type parkedListCommand struct{}
 
 type parkedShowCommand struct {
-	Order string `arg:"" help:"Id of the order."`
+	Order string `arg:"" help:"Id or number."`
 }
 
 type parkedRetryCommand struct {
-	Order string `arg:"" help:"Id of the order."`
+	Order string `arg:"" help:"Id or number."`
 }
 
 type parkedSkipCommand struct {
-	Order string `arg:"" help:"Id of the order."`
+	Order string `arg:"" help:"Id or number."`
 }
 
 // parkedOrder is a parked order, as the server shows it.
@@ -38,20 +38,20 @@ type parkedOrder struct {
 	Skipped  bool   `json:"skipped"`
 }
 
-func (e *environment) parked(ctx context.Context) ([]parkedOrder, error) {
-	c, err := e.client()
-	if err != nil {
-		return nil, err
-	}
+func (c *client) parked(ctx context.Context) ([]parkedOrder, error) {
 	var answer struct {
 		Parked []parkedOrder `json:"parked"`
 	}
-	_, err = c.call(ctx, request{method: http.MethodGet, path: "/v1/parked"}, &answer)
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/v1/parked"}, &answer)
 	return answer.Parked, err
 }
 
 func (parkedListCommand) Run(ctx context.Context, e *environment) error {
-	parked, err := e.parked(ctx)
+	c, err := e.client()
+	if err != nil {
+		return err
+	}
+	parked, err := c.parked(ctx)
 	if err != nil {
 		return err
 	}
@@ -70,12 +70,20 @@ func (parkedListCommand) Run(ctx context.Context, e *environment) error {
 }
 
 func (s parkedShowCommand) Run(ctx context.Context, e *environment) error {
-	parked, err := e.parked(ctx)
+	c, err := e.client()
+	if err != nil {
+		return err
+	}
+	order, err := c.orderID(ctx, s.Order)
+	if err != nil {
+		return err
+	}
+	parked, err := c.parked(ctx)
 	if err != nil {
 		return err
 	}
 	for _, p := range parked {
-		if p.Order != s.Order {
+		if p.Order != order {
 			continue
 		}
 		if e.JSON {
@@ -106,10 +114,14 @@ func (e *environment) changeParked(ctx context.Context, order, do string) (still
 	if err != nil {
 		return false, err
 	}
+	id, err := c.orderID(ctx, order)
+	if err != nil {
+		return false, err
+	}
 	var answer struct {
 		Parked bool `json:"parked"`
 	}
-	_, err = c.call(ctx, request{method: http.MethodPost, path: "/v1/parked/" + order + "/" + do}, &answer)
+	_, err = c.call(ctx, request{method: http.MethodPost, path: "/v1/parked/" + id + "/" + do}, &answer)
 	if err != nil {
 		return false, err
 	}

@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
+	"io"
 	"time"
 
 	"github.com/orderledger/orderledger/eventstore"
-	"github.com/orderledger/orderledger/eventstore/pebblestore"
+	"github.com/orderledger/orderledger/eventstore/feed"
 	"github.com/orderledger/orderledger/projections"
 )
 
@@ -16,15 +15,20 @@ import (
 type rebuildCommand struct{}
 
 func (r rebuildCommand) Run(ctx context.Context, e *environment) error {
-	ledger, path, err := e.openStopped()
+	ledger, path, err := e.openForViews(ctx)
 	if err != nil {
 		return err
 	}
 	defer ledger.Close()
+	copies, err := e.openMirrors(ctx)
+	if err != nil {
+		return err
+	}
+	defer copies.Close()
 	bar := e.progress("rebuilding", "events")
 	var last projections.Progress
 	begun := time.Now()
-	err = projections.Rebuild(ctx, path, []eventstore.Reader{ledger}, func(p projections.Progress) {
+	err = projections.Rebuild(ctx, path, copies.with(ledger), func(p projections.Progress) {
 		last = p
 		bar.set(int64(p.Events), p.Fraction)
 	})
@@ -43,25 +47,29 @@ func (r rebuildCommand) Run(ctx context.Context, e *environment) error {
 	return nil
 }
 
-// openStopped opens the ledger of a server that is stopped, to read it, and names the file of its read models.
-func (e *environment) openStopped() (*pebblestore.Store, string, error) {
-	if _, ok := e.feed(); ok {
-		return nil, "", usage("this needs the ledger's own directory, and not the address of a server that has it")
-	}
-	dir, err := e.ledgerDir()
-	if err != nil {
-		return nil, "", err
+// A closingReader is a ledger that is opened to be read.
+type closingReader interface {
+	eventstore.Reader
+	io.Closer
+}
+
+// openForViews opens the ledger that the read models come from, that of a server that is stopped or the feed of one that
+// runs, and names the file of the read models.
+func (e *environment) openForViews(ctx context.Context) (closingReader, string, error) {
+	address, ok := e.feed()
+	if !ok {
+		return e.openStopped(ctx)
 	}
 	path, err := e.viewsFile()
 	if err != nil {
 		return nil, "", err
 	}
-	if dir == "" {
-		return nil, "", usage("a ledger in memory ends with its server")
+	client, err := feed.NewClient(feed.ClientConfig{URL: address, Token: e.Token, Logger: e.logger()})
+	if err != nil {
+		return nil, "", &exitError{exitUsage, err}
 	}
-	ledger, err := pebblestore.Open(dir, &pebblestore.Config{ReadOnly: true, Logger: e.logger()})
-	if errors.Is(err, fs.ErrNotExist) {
-		err = &exitError{exitUnavailable, fmt.Errorf("there is no ledger in %s", dir)}
+	if _, err := client.Head(ctx); err != nil {
+		return nil, "", errors.Join(&exitError{exitUnavailable, err}, client.Close())
 	}
-	return ledger, path, err
+	return client, path, nil
 }

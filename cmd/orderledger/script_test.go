@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -23,9 +24,11 @@ import (
 // TestScript runs the scripts in testdata/script against the program, each in a directory of its own. Beside the
 // commands of testscript they have
 //
-//	serve ARG…         starts a server in the background, and waits until it answers
+//	serve ARG…         starts a server in the background, and waits until it is ready; with !, until it answers that
+//	                   it is not, and what it logs may be errors
 //	bus                starts a Service Bus with what 'orderledger local' makes, and puts its address into $BUS
-//	stop               stops it, as an interrupt does; it must end well
+//	eventstore DIR     starts 'orderledger local --eventstore' on a directory, and puts its address into $ESDB
+//	halt               stops it, as an interrupt does; it must end well. (stop is testscript's own, and ends the script)
 //	exits CODE ARG…    runs orderledger, which must end with the exit code
 //	json PATH [VALUE]  what the last command has printed must be JSON, and have the value at a path such as lines.0.sku
 //	let NAME PATH      puts what stands there into a variable
@@ -46,13 +49,14 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"bus":   scriptBus,
-			"serve": scriptServe,
-			"stop":  scriptStop,
-			"exits": scriptExits,
-			"json":  scriptJSON,
-			"let":   scriptLet,
-			"sql":   scriptSQL,
+			"bus":        scriptBus,
+			"eventstore": scriptEventStore,
+			"serve":      scriptServe,
+			"halt":       scriptHalt,
+			"exits":      scriptExits,
+			"json":       scriptJSON,
+			"let":        scriptLet,
+			"sql":        scriptSQL,
 		},
 	})
 }
@@ -77,9 +81,46 @@ func scriptBus(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("BUS", "servicebus://local:local@"+bus.Addr()+"/?emulator=true")
 }
 
+func scriptEventStore(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: eventstore DIR")
+	}
+	address, stop, err := startEventStore(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(stop()) })
+	ts.Setenv("ESDB", address)
+}
+
+// startEventStore starts 'orderledger local --eventstore' on a directory, in a process of its own.
+func startEventStore(dir string) (address string, stop func() error, err error) {
+	local := exec.Command("orderledger", "local", "--json", "--data", dir, "--eventstore",
+		"--eventstore-listen", "127.0.0.1:0", "--bus", "127.0.0.1:0", "--control", "127.0.0.1:0")
+	var log bytes.Buffer
+	local.Stderr = &log
+	out, err := local.StdoutPipe()
+	if err == nil {
+		err = local.Start()
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	stop = func() error {
+		if err := errors.Join(local.Process.Signal(os.Interrupt), local.Wait()); err != nil || faulty(log.String()) {
+			return fmt.Errorf("orderledger local: %w\n%s", err, log.String())
+		}
+		return nil
+	}
+	var shown struct{ Ledger string }
+	if err := json.NewDecoder(out).Decode(&shown); err != nil {
+		return "", nil, errors.Join(fmt.Errorf("orderledger local: %w", err), stop())
+	}
+	return shown.Ledger, stop, nil
+}
+
 func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
+	status := http.StatusOK
 	if neg {
-		ts.Fatalf("usage: serve ARG…")
+		status = http.StatusServiceUnavailable
 	}
 	data := ts.Getenv("ORDERLEDGER_DATA")
 	server := exec.Command("orderledger", append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0"}, args...)...)
@@ -100,7 +141,7 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 		_ = server.Process.Kill() // it may have ended
 		<-exited
 		_ = log.Close()
-		if text := ts.ReadFile(log.Name()); faulty(text) {
+		if text := ts.ReadFile(log.Name()); faulty(text) && !neg {
 			ts.Fatalf("the server's log has\n%s", text)
 		}
 	})
@@ -116,15 +157,15 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		defer response.Body.Close()
 		ts.Setenv("ADDRESS", a.Address)
-		return response.StatusCode == http.StatusOK
+		return response.StatusCode == status
 	}) {
-		ts.Fatalf("the server does not become ready")
+		ts.Fatalf("the server does not answer as it should")
 	}
 }
 
-func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+func scriptHalt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
-		ts.Fatalf("usage: stop")
+		ts.Fatalf("usage: halt")
 	}
 	b := ts.Value(scriptServer).(*background)
 	ts.Check(b.process.Process.Signal(os.Interrupt))

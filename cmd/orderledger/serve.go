@@ -1,28 +1,38 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"strconv"
 
+	"github.com/orderledger/orderledger/internal/topology"
 	"github.com/orderledger/orderledger/internal/web"
 )
 
 // serveCommand runs the server until it is interrupted.
 type serveCommand struct {
-	Listen string   `default:"127.0.0.1:8080" env:"ORDERLEDGER_LISTEN" placeholder:"ADDR" help:"Address to serve HTTP on, a loopback one unless there are tokens (${env}; default: ${default}; port 0: any)."`
-	Host   []string `env:"ORDERLEDGER_HOST" placeholder:"NAME" help:"Names that the server answers for beside those of this machine (${env})."`
-	Tokens string   `env:"ORDERLEDGER_TOKENS" type:"path" placeholder:"FILE" help:"Who may use the server: see 'orderledger token'. It is read again when it changes (${env}; default: everybody on this machine)."`
-	Roles  []string `env:"ORDERLEDGER_ROLES" placeholder:"ROLE" help:"What this process does: commands, relay, projector, readapi (${env}; default: all)."`
-	Bus    string   `env:"ORDERLEDGER_BUS" placeholder:"URL" help:"The bus: inprocess: or servicebus://[NAME:KEY@]HOST/?topic=…&subscription=…&commands=… (${env}; default: inprocess:)."`
-	Region string   `default:"local" env:"ORDERLEDGER_REGION" placeholder:"NAME" help:"Region of this process, and name of its subscription to the bus (${env}; default: ${default})."`
+	Listen       string   `default:"127.0.0.1:8080" env:"ORDERLEDGER_LISTEN" placeholder:"ADDR" help:"Address to serve HTTP on, a loopback one unless there are tokens (${env}; default: ${default}; port 0: any)."`
+	Host         []string `env:"ORDERLEDGER_HOST" placeholder:"NAME" help:"Names that the server answers for beside those of this machine (${env})."`
+	Tokens       string   `env:"ORDERLEDGER_TOKENS" type:"path" placeholder:"FILE" help:"Who may use the server: see 'orderledger token'. It is read again when it changes (${env}; default: everybody on this machine)."`
+	Roles        []string `env:"ORDERLEDGER_ROLES" placeholder:"ROLE" help:"What this process does: commands, relay, projector, readapi (${env}; default: all)."`
+	Bus          string   `env:"ORDERLEDGER_BUS" placeholder:"URL" help:"The bus: inprocess: or servicebus://[NAME:KEY@]HOST/?topic=…&subscription=…&commands=… (${env}; default: inprocess:)."`
+	Topology     string   `env:"ORDERLEDGER_TOPOLOGY" type:"path" placeholder:"FILE" help:"File that names all regions, of which this is one (${env}; default: there is one region)."`
+	SharedSecret string   `env:"ORDERLEDGER_SHARED_SECRET" type:"path" placeholder:"FILE" help:"File with the secret that all regions share: 64 hexadecimal digits (${env})."`
+	Region       string   `default:"local" env:"ORDERLEDGER_REGION" placeholder:"NAME" help:"Region of this process, and name of its subscription to the bus (${env}; default: ${default})."`
 }
 
 func (s serveCommand) Run(ctx context.Context, e *environment) error {
 	config := nodeConfig{globals: e.globals, Log: e.logger(), Hosts: s.Host, Region: s.Region, Roles: s.Roles}
-	var err error
+	err := s.several(&config)
+	if err != nil {
+		return err
+	}
 	if config.Bus, err = parseBus(s.Bus, s.Region); err != nil {
 		return err
 	}
@@ -31,7 +41,7 @@ func (s serveCommand) Run(ctx context.Context, e *environment) error {
 			return &exitError{exitUsage, err}
 		}
 	}
-	n, err := openNode(ctx, config)
+	n, err := openPatiently(ctx, config)
 	if err != nil {
 		return err
 	}
@@ -41,6 +51,44 @@ func (s serveCommand) Run(ctx context.Context, e *environment) error {
 	}
 	e.note("orderledger serves http://%s/ from %s.%s", listener.Addr(), e.Data, s.whoMayCome())
 	return errors.Join(n.run(ctx, listener), n.close())
+}
+
+// several reads what a region of several needs.
+func (s *serveCommand) several(c *nodeConfig) (err error) {
+	if s.SharedSecret != "" {
+		if c.Secret, err = readSecret(s.SharedSecret); err != nil {
+			return &exitError{exitUsage, err}
+		}
+	}
+	if s.Topology == "" {
+		return nil
+	}
+	if c.Topology, err = topology.Load(s.Topology); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if here, ok := c.Topology.Region(s.Region); ok && s.Bus == "" {
+		s.Bus = here.Bus
+	}
+	return nil
+}
+
+// readSecret reads the secret that regions share.
+func readSecret(path string) (*[32]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the shared secret: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 1<<10))
+	if err != nil {
+		return nil, fmt.Errorf("reading the shared secret: %w", err)
+	}
+	secret := new([32]byte)
+	digits := bytes.TrimSpace(text)
+	if n, err := hex.Decode(secret[:], digits[:min(len(digits), 2*len(secret))]); err != nil || n != len(secret) || len(digits) != 2*len(secret) {
+		return nil, fmt.Errorf("%s does not hold a secret of %d hexadecimal digits: make one with 'openssl rand -hex %d'", path, 2*len(secret), len(secret))
+	}
+	return secret, nil
 }
 
 func (s serveCommand) whoMayCome() string {
@@ -60,13 +108,21 @@ func (n *node) listen(address string) (net.Listener, error) {
 	case err != nil:
 		return nil, &exitError{exitUsage, err}
 	}
-	if n.ledger == nil {
-		return listener, nil
-	}
-	if err := n.ledger.Announce("http://" + reachable(listener.Addr())); err != nil {
-		return nil, errors.Join(fmt.Errorf("announcing the server: %w", err), listener.Close())
+	if err := n.announce(listener); err != nil {
+		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil
+}
+
+// announce tells the tools of this data directory where the server is.
+func (n *node) announce(listener net.Listener) error {
+	if n.ledger == nil {
+		return nil
+	}
+	if err := n.ledger.Announce("http://" + reachable(listener.Addr())); err != nil {
+		return fmt.Errorf("announcing the server: %w", err)
+	}
+	return nil
 }
 
 // reachable is an address under which this machine reaches a listener.

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/orderledger/orderledger/eventstore"
-	"github.com/orderledger/orderledger/eventstore/pebblestore"
 	"github.com/orderledger/orderledger/projections"
 )
 
@@ -18,26 +17,45 @@ type verifyCommand struct {
 }
 
 func (v verifyCommand) Run(ctx context.Context, e *environment) error {
-	ledger, path, err := e.openStopped()
+	ledger, path, err := e.openForViews(ctx)
 	if err != nil {
 		return err
 	}
 	defer ledger.Close()
+	own, ok := ledger.(stoppedLedger)
+	if !ok {
+		switch v.What {
+		case "ledger":
+			return usage("the chain of a ledger is checked where the ledger is: 'orderledger verify views' checks what is here")
+		case "all":
+			e.note("only the read models are checked: the chain of a ledger is checked where the ledger is")
+		}
+		v.What = "views"
+	}
 	var report verification
 	var faults []error
 	if v.What != "views" {
-		found, err := verifyLedger(ctx, e, ledger)
+		found, err := own.verify(ctx, e)
 		if err != nil {
 			return err
 		}
-		report.Ledger = ledgerReport(found)
+		report.Ledger = found
 		if found.Problem != "" {
 			faults = append(faults, fmt.Errorf("the ledger is not what was written: position %d: %s", found.Bad, found.Problem))
 		} else if !e.JSON {
 			e.printf("ledger: %d events form one chain\n", found.Events)
-			if first, last, ok := found.Unanchored(); ok {
-				e.printf("ledger: no anchor vouches for positions %d to %d yet: the server did not end as it should\n", first, last)
+			if loose := found.Unanchored; loose != nil {
+				e.printf("ledger: no anchor vouches for positions %d to %d yet: %s\n", loose[0], loose[1], found.why)
 			}
+		}
+	}
+	if v.What != "views" {
+		err := e.verifyMirrors(ctx)
+		if err != nil && !errors.Is(err, eventstore.ErrCorrupt) {
+			return err
+		}
+		if err != nil {
+			faults = append(faults, err)
 		}
 	}
 	if v.What != "ledger" && len(faults) == 0 { // rows of a damaged ledger say nothing
@@ -78,6 +96,7 @@ type ledgerVerification struct {
 	Problem    string                `json:"problem,omitempty"`    // what is wrong first
 	Bad        eventstore.Position   `json:"bad,omitempty"`        // at or just before this position
 	Unanchored []eventstore.Position `json:"unanchored,omitempty"` // first and last position that no anchor vouches for yet
+	why        string                // nothing does
 }
 
 type viewsVerification struct {
@@ -92,21 +111,6 @@ type rowDifference struct {
 	Fault  string `json:"fault"`
 }
 
-func ledgerReport(r pebblestore.Report) *ledgerVerification {
-	v := &ledgerVerification{Events: r.Events, Head: r.Head.Position, Chain: r.Head.Chain, Problem: r.Problem, Bad: r.Bad}
-	if first, last, ok := r.Unanchored(); ok {
-		v.Unanchored = []eventstore.Position{first, last}
-	}
-	return v
-}
-
-func verifyLedger(ctx context.Context, e *environment, ledger *pebblestore.Store) (pebblestore.Report, error) {
-	bar := e.progress("ledger", "events")
-	report, err := ledger.Verify(ctx, func(done, total uint64) { bar.set(int64(done), float64(done)/float64(max(total, 1))) })
-	bar.done()
-	return report, err
-}
-
 func verifyViews(ctx context.Context, e *environment, ledger eventstore.Reader, path string) (projections.Report, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return projections.Report{}, &exitError{exitDifferent, fmt.Errorf("there are no read models in %s: 'orderledger rebuild' makes them", path)}
@@ -116,8 +120,13 @@ func verifyViews(ctx context.Context, e *environment, ledger eventstore.Reader, 
 		return projections.Report{}, err
 	}
 	defer views.Close()
+	copies, err := e.openMirrors(ctx)
+	if err != nil {
+		return projections.Report{}, err
+	}
+	defer copies.Close()
 	bar := e.progress("read models", "events")
-	report, err := views.Verify(ctx, []eventstore.Reader{ledger}, func(p projections.Progress) { bar.set(int64(p.Events), p.Fraction) })
+	report, err := views.Verify(ctx, copies.with(ledger), func(p projections.Progress) { bar.set(int64(p.Events), p.Fraction) })
 	bar.done()
 	if err == nil && report.Difference == nil && !e.JSON {
 		e.printf("read models: %d rows equal the fold of the ledger\n", report.Rows)

@@ -99,7 +99,7 @@ func (l *ledger) take(o importer.Order) (repeated bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	digest, err := domain.DigestOf(make([]byte, 32), c, o.Personal)
+	digest, err := domain.DigestOf(make([]byte, 32), c, &o.Personal)
 	if err != nil {
 		return false, err
 	}

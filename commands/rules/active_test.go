@@ -133,7 +133,7 @@ func code(t *testing.T, active *rules.Active, businessUnit string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return policy.Validate(order("DE", "A")).Reason.Code
+	return policy.Validate(new(order("DE", "A"))).Reason.Code
 }
 
 func stream(t *testing.T, store eventstore.Store, businessUnit string) []eventstore.Recorded {
@@ -165,7 +165,7 @@ func TestDefaultIsActivatedBeforeItsFirstUse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := policy.Validate(order("DE", "A")).Decision.RuleSet; got != rules.Minimal().Hash() {
+		if got := policy.Validate(new(order("DE", "A"))).Decision.RuleSet; got != rules.Minimal().Hash() {
 			t.Errorf("decided by %s", got)
 		}
 	}
@@ -667,7 +667,7 @@ func TestPolicyWhileActivating(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				j := policy.Validate(order("DE", "A"))
+				j := policy.Validate(new(order("DE", "A")))
 				if sha(named(j.Reason.Code)) != j.Decision.RuleSet {
 					t.Errorf("rule set %s said %s", j.Decision.RuleSet, j.Reason.Code)
 					return

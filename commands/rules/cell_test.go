@@ -162,7 +162,7 @@ func TestCells(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			j := set.Validate(sampleOrder())
+			j := set.Validate(new(sampleOrder()))
 			if got := j.Verdict == domain.VerdictAccepted; got != test.want {
 				t.Errorf("matches: %t, want %t", got, test.want)
 			}
@@ -207,7 +207,7 @@ func TestOrderWithoutFacts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if set.Validate(domain.Order{}).Verdict != domain.VerdictAccepted {
+		if set.Validate(new(domain.Order)).Verdict != domain.VerdictAccepted {
 			t.Errorf("%s does not match the empty order", conditions)
 		}
 	}
@@ -220,13 +220,13 @@ func TestCustomerWithoutCustomerNumber(t *testing.T) {
 	}
 	o := sampleOrder()
 	o.Parties.Buyer.Identifiers = o.Parties.Buyer.Identifiers[:1]
-	if set.Validate(o).Verdict != domain.VerdictAccepted {
+	if set.Validate(&o).Verdict != domain.VerdictAccepted {
 		t.Error("the first identifier does not stand in for the customer number")
 	}
 	o.Parties.Buyer.Identifiers = []domain.Identifier{
 		{Scheme: "customer", Value: domain.UnknownParty}, {Scheme: "vat", Value: "1"}, {Scheme: "gln", Value: "4000001000005"},
 	}
-	if set.Validate(o).Verdict != domain.VerdictAccepted {
+	if set.Validate(&o).Verdict != domain.VerdictAccepted {
 		t.Error("another identifier stands in for a customer number that nobody knows")
 	}
 }
@@ -240,7 +240,7 @@ func TestQuantityBeyondAllDigits(t *testing.T) {
 		{Line: domain.Line{ID: "1", Quantity: domain.MustDecimal("9999999999999999999")}},
 		{Line: domain.Line{ID: "2", Quantity: domain.MustDecimal("0.000001")}},
 	}}
-	if set.Validate(o).Verdict != domain.VerdictAccepted {
+	if set.Validate(&o).Verdict != domain.VerdictAccepted {
 		t.Error("a sum with too many digits is not large")
 	}
 }

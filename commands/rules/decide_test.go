@@ -113,7 +113,7 @@ func TestValidateTakesTheFirstRowThatMatches(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			test.want.Decision.RuleSet = set.Hash()
-			if diff := cmp.Diff(test.want, set.Validate(test.order)); diff != "" {
+			if diff := cmp.Diff(test.want, set.Validate(&test.order)); diff != "" {
 				t.Errorf("want −, got +\n%s", diff)
 			}
 		})
@@ -154,7 +154,7 @@ func TestRoute(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got := set.Route(test.order, test.order.Unallocated(), test.excluded)
+			got := set.Route(&test.order, test.order.Unallocated(), test.excluded)
 			if s := write(got.Allocations); s != test.want {
 				t.Errorf("routed %q, want %q", s, test.want)
 			}
@@ -198,7 +198,7 @@ routing:
 	o.Lines[0].Quantity = domain.Whole(100)
 	for open, want := range map[int64]string{5: "SMALL", 30: "BIG", 100: "BIG"} {
 		quantity := []domain.LineQuantity{{Line: "1", Quantity: domain.Whole(open)}}
-		got := set.Route(o, quantity, nil)
+		got := set.Route(&o, quantity, nil)
 		if len(got.Allocations) != 1 || got.Allocations[0].Site != want {
 			t.Errorf("%d open pieces went to %v, not to %s", open, got.Allocations, want)
 		}
@@ -212,10 +212,10 @@ func TestRouteOfUnknownLine(t *testing.T) {
 	o := order("FR", "FRAME-1", "FRAME-2")
 	open := []domain.LineQuantity{{Line: "2", Quantity: domain.Whole(1)}, {Line: "1", Quantity: domain.Whole(1)}, {Line: "9", Quantity: domain.Whole(1)}}
 	set := mustParse(t, shop)
-	if got := set.Route(o, open, nil); len(got.Allocations) != 0 {
+	if got := set.Route(&o, open, nil); len(got.Allocations) != 0 {
 		t.Errorf("routed %v", got.Allocations)
 	}
-	if got := set.Route(o, open[:2], nil); write(got.Allocations) != "FRENCH: 2 1" {
+	if got := set.Route(&o, open[:2], nil); write(got.Allocations) != "FRENCH: 2 1" {
 		t.Errorf("routed %v", got.Allocations)
 	}
 }
@@ -230,7 +230,7 @@ func TestDecisionsAreBounded(t *testing.T) {
 	}
 	set := mustParse(t, "version: 1\nname: x\nsites: {main: {}}\nvalidation: [{row: V1, every_line: {sku: '*', quantity: '> 0'}, then: accept}]\nrouting:\n"+rows.String())
 	o := order("DE", skus...)
-	for _, d := range []domain.Decision{set.Validate(o).Decision, set.Route(o, o.Unallocated(), nil).Decision} {
+	for _, d := range []domain.Decision{set.Validate(&o).Decision, set.Route(&o, o.Unallocated(), nil).Decision} {
 		if len(d.Facts) != 32 || strings.Count(d.Row, ",") > 31 {
 			t.Errorf("%d facts, rows %s", len(d.Facts), d.Row)
 		}
@@ -238,7 +238,7 @@ func TestDecisionsAreBounded(t *testing.T) {
 			t.Errorf("the value was cut to %q", v)
 		}
 	}
-	if d := set.Route(o, o.Unallocated(), nil); len(d.Allocations) != 1 || len(d.Allocations[0].Lines) != 100 {
+	if d := set.Route(&o, o.Unallocated(), nil); len(d.Allocations) != 1 || len(d.Allocations[0].Lines) != 100 {
 		t.Error("not all lines were routed")
 	}
 }
@@ -281,11 +281,11 @@ func TestOptics(t *testing.T) {
 		{order("ZA", "MICRO-1"), "V99", "JENA-PLANT: 1"},
 	}
 	for _, test := range tests {
-		j := set.Validate(test.order)
+		j := set.Validate(&test.order)
 		if j.Decision.Row != test.row {
 			t.Errorf("%s: judged by %s, want %s: %+v", test.order.Lines[0].SKU, j.Decision.Row, test.row, j)
 		}
-		if got := write(set.Route(test.order, test.order.Unallocated(), nil).Allocations); got != test.route {
+		if got := write(set.Route(&test.order, test.order.Unallocated(), nil).Allocations); got != test.route {
 			t.Errorf("%s %s: routed %q, want %q", test.order.ShipTo().Country, test.order.Lines[0].SKU, got, test.route)
 		}
 	}

@@ -189,8 +189,8 @@ func FuzzParse(f *testing.F) {
 		}
 		if err == nil {
 			o := sampleOrder()
-			set.Validate(o)
-			set.Route(o, o.Unallocated(), nil)
+			set.Validate(&o)
+			set.Route(&o, o.Unallocated(), nil)
 		}
 	})
 }

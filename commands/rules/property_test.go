@@ -51,8 +51,8 @@ func TestRoutingProperties(t *testing.T) {
 		open := rapid.Permutation(o.Unallocated()).Draw(t, "open")
 		given := slices.Clone(open)
 
-		r := set.Route(o, open, excluded)
-		if again := set.Route(o, open, excluded); !reflect.DeepEqual(r, again) {
+		r := set.Route(&o, open, excluded)
+		if again := set.Route(&o, open, excluded); !reflect.DeepEqual(r, again) {
 			t.Fatalf("two answers to one question:\n%+v\n%+v", r, again)
 		}
 		if !slices.Equal(given, open) {
@@ -103,10 +103,10 @@ func TestOnlyFactsMatter(t *testing.T) {
 			other.Lines[i].Description = rapid.String().Draw(t, "description")
 			other.Lines[i].Promised = "2026-01-01"
 		}
-		if a, b := set.Validate(o), set.Validate(other); !reflect.DeepEqual(a, b) {
+		if a, b := set.Validate(&o), set.Validate(&other); !reflect.DeepEqual(a, b) {
 			t.Fatalf("judged\n%+v\n%+v", a, b)
 		}
-		if a, b := set.Route(o, o.Unallocated(), nil), set.Route(other, other.Unallocated(), nil); !reflect.DeepEqual(a, b) {
+		if a, b := set.Route(&o, o.Unallocated(), nil), set.Route(&other, other.Unallocated(), nil); !reflect.DeepEqual(a, b) {
 			t.Fatalf("routed\n%+v\n%+v", a, b)
 		}
 	})
@@ -127,11 +127,11 @@ func TestFirstHit(t *testing.T) {
 		for i, c := range table {
 			row := fmt.Sprintf("  - {row: V%d, %s, then: accept}\n", i, c)
 			rows.WriteString(row)
-			if want == "(none)" && mustTable(t, row).Validate(o).Verdict == domain.VerdictAccepted {
+			if want == "(none)" && mustTable(t, row).Validate(&o).Verdict == domain.VerdictAccepted {
 				want = fmt.Sprintf("V%d", i)
 			}
 		}
-		if got := mustTable(t, rows.String()).Validate(o).Decision.Row; got != want {
+		if got := mustTable(t, rows.String()).Validate(&o).Decision.Row; got != want {
 			t.Fatalf("row %s decided, want %s:\n%s", got, want, rows.String())
 		}
 	})
@@ -152,7 +152,7 @@ func TestPatterns(t *testing.T) {
 		s := rapid.StringMatching(`[ab]{1,12}`).Draw(t, "text")
 		o := domain.Order{Details: domain.Details{Channel: s}}
 		set := mustTable(t, fmt.Sprintf("  - {row: V1, when: {channel: %q}, then: accept}\n", pattern))
-		if got, want := set.Validate(o).Verdict != "", matches(pattern, s); got != want {
+		if got, want := set.Validate(&o).Verdict != "", matches(pattern, s); got != want {
 			t.Fatalf("%q matches %q: %t, want %t", pattern, s, got, want)
 		}
 	})
@@ -193,28 +193,28 @@ func benchmarkOrder() domain.Order {
 
 func BenchmarkValidate50Rows(b *testing.B) {
 	set, o := table50(b), benchmarkOrder()
-	if row := set.Validate(o).Decision.Row; row != "V99" {
+	if row := set.Validate(&o).Decision.Row; row != "V99" {
 		b.Fatal(row)
 	}
 	for b.Loop() {
-		set.Validate(o)
+		set.Validate(&o)
 	}
 }
 
 func BenchmarkRoute50Rows3Lines(b *testing.B) {
 	set, o := table50(b), benchmarkOrder()
 	open := o.Unallocated()
-	if row := set.Route(o, open, nil).Decision.Row; row != "R99" {
+	if row := set.Route(&o, open, nil).Decision.Row; row != "R99" {
 		b.Fatal(row)
 	}
 	for b.Loop() {
-		set.Route(o, open, nil)
+		set.Route(&o, open, nil)
 	}
 }
 
 func BenchmarkValidateOptics(b *testing.B) {
 	set, o := rules.Optics(), benchmarkOrder()
 	for b.Loop() {
-		set.Validate(o)
+		set.Validate(&o)
 	}
 }

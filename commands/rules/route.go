@@ -16,8 +16,8 @@ type routingRow struct {
 // Route gives each open line to the first site of its row that is not excluded and takes the line; the row is the
 // first of the routing table that matches. Lines for the same site go there together. An order that asks for complete
 // delivery goes to one site for all its open lines, or to none. If a line finds no site, none does.
-func (r *RuleSet) Route(o domain.Order, open []domain.LineQuantity, excluded []string) domain.Routing {
-	rt := router{set: r, order: &o, excluded: excluded}
+func (r *RuleSet) Route(o *domain.Order, open []domain.LineQuantity, excluded []string) domain.Routing {
+	rt := router{set: r, order: o, excluded: excluded}
 	jobs, ok := rt.jobs(open)
 	var allocations []domain.Allocation
 	if ok && o.Terms.CompleteDelivery {

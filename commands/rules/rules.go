@@ -83,13 +83,13 @@ func (r *RuleSet) Warnings() []Problem { return slices.Clone(r.warnings) }
 
 // Validate judges an order by the first row of the validation table that matches. An order that none matches is held
 // with [CodeNoRule].
-func (r *RuleSet) Validate(o domain.Order) domain.Judgement {
+func (r *RuleSet) Validate(o *domain.Order) domain.Judgement {
 	for i := range r.validation {
 		row := &r.validation[i]
-		if row.match(&o) {
+		if row.match(o) {
 			e := explanation{}
 			e.row(row.name)
-			e.conditions(&row.conditions, &o)
+			e.conditions(&row.conditions, o)
 			return domain.Judgement{Verdict: row.verdict, Reason: row.reason, Role: row.role, Decision: e.decision(r)}
 		}
 	}

@@ -79,7 +79,7 @@ func EventsOf(history []Recorded) []domain.Event {
 
 // MetaOf returns what stands beside the events of a command that was taken at a time.
 func MetaOf(c domain.Command, now time.Time) domain.Meta {
-	digest, err := domain.DigestOf(Key, c, domain.Personal{})
+	digest, err := domain.DigestOf(Key, c, &domain.Personal{})
 	if err != nil {
 		panic(err)
 	}

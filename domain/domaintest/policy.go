@@ -27,7 +27,7 @@ var Share = domain.Whole(100)
 type Policy struct{}
 
 // Validate judges by the marks.
-func (Policy) Validate(o domain.Order) domain.Judgement {
+func (Policy) Validate(o *domain.Order) domain.Judgement {
 	switch {
 	case has(o, Bad):
 		return domain.Judgement{
@@ -51,7 +51,7 @@ func (Policy) Validate(o domain.Order) domain.Judgement {
 }
 
 // Route deals what is open to sites.
-func (Policy) Route(o domain.Order, open []domain.LineQuantity, excluded []string) domain.Routing {
+func (Policy) Route(o *domain.Order, open []domain.LineQuantity, excluded []string) domain.Routing {
 	sites := slices.DeleteFunc(slices.Clone(Sites), func(s string) bool { return slices.Contains(excluded, s) })
 	if o.Terms.CompleteDelivery {
 		sites = slices.DeleteFunc(sites, func(s string) bool {
@@ -89,7 +89,7 @@ func (Policy) Route(o domain.Order, open []domain.LineQuantity, excluded []strin
 	return routing
 }
 
-func has(o domain.Order, mark string) bool {
+func has(o *domain.Order, mark string) bool {
 	return slices.ContainsFunc(o.Lines, func(l domain.OrderLine) bool { return l.SKU == mark && l.Active().Sign() > 0 })
 }
 

@@ -27,6 +27,17 @@ func (s *Store) Append(ctx context.Context, stream string, expected eventstore.E
 	if err := eventstore.Validate(stream, expected, events); err != nil {
 		return eventstore.Appended{}, err
 	}
+	if err := checkMetadata(events); err != nil {
+		return eventstore.Appended{}, err
+	}
+	p := newProposal(stream, expected, events)
+	p.before = eventstore.Position(s.newest.Load())
+	p.trusting = eventstore.Internal(stream) // the server may keep its newest event only, and that may be another one by then
+	return s.propose(ctx, p)
+}
+
+// propose appends what is proposed, and tries again as Append does.
+func (s *Store) propose(ctx context.Context, p *proposal) (eventstore.Appended, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -36,10 +47,6 @@ func (s *Store) Append(ctx context.Context, stream string, expected eventstore.E
 	s.mu.Unlock()
 	defer s.appends.Done()
 
-	p := proposal{stream: stream, expected: expected, events: events, data: make([]official.EventData, len(events)), before: eventstore.Position(s.newest.Load())}
-	for i, e := range events {
-		p.data[i] = official.EventData{EventID: e.ID, EventType: e.Type, ContentType: official.ContentTypeJson, Data: e.Data, Metadata: e.Metadata}
-	}
 	var result eventstore.Appended
 	sent := false
 	err := s.retry(ctx, s.patience, func() (bool, error) {
@@ -60,6 +67,9 @@ func (s *Store) Append(ctx context.Context, stream string, expected eventstore.E
 	case errors.Is(err, eventstore.ErrClosed) && sent:
 		// The ledger was closed while the outcome was being found out.
 		return eventstore.Appended{}, errors.New("the ledger was closed before EventStoreDB had answered")
+	case errors.Is(err, eventstore.ErrUnreachable) && sent:
+		// The error is not wrapped: it would say that nothing was stored.
+		return eventstore.Appended{}, fmt.Errorf("append to %q: the outcome is unknown: %v", p.stream, err) //nolint:errorlint // see above
 	}
 	return eventstore.Appended{}, err
 }
@@ -71,6 +81,15 @@ type proposal struct {
 	events   []eventstore.Event
 	data     []official.EventData
 	before   eventstore.Position // a position of the ledger before the append
+	trusting bool                // what is acknowledged is not read again
+}
+
+func newProposal(stream string, expected eventstore.Expected, events []eventstore.Event) *proposal {
+	p := &proposal{stream: stream, expected: expected, events: events, data: make([]official.EventData, len(events))}
+	for i, e := range events {
+		p.data[i] = official.EventData{EventID: e.ID, EventType: e.Type, ContentType: official.ContentTypeJson, Data: e.Data, Metadata: e.Metadata}
+	}
+	return p
 }
 
 // repeatable reports whether the server recognises the append when it comes again.
@@ -86,7 +105,7 @@ func (p *proposal) append(ctx context.Context, c *client) (eventstore.Appended, 
 		return p.settle(ctx, c)
 	case err != nil:
 		return eventstore.Appended{}, err
-	case !p.repeatable():
+	case p.trusting || !p.repeatable():
 		a := eventstore.Appended{Revision: written.NextExpectedVersion, Position: eventstore.Position(written.CommitPosition)}
 		a.Repeated = a.Position <= p.before
 		return a, nil

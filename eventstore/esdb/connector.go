@@ -25,7 +25,7 @@ type connector struct {
 	logger        *slog.Logger
 	connecting    chan struct{} // held by who connects
 
-	lanes    int                  // of a ledger that is created
+	identify identifier
 	identity *eventstore.Identity // what every server must hold; nil: there was none yet. Belongs to who connects
 
 	mu      sync.Mutex // protects what follows
@@ -37,10 +37,10 @@ type connector struct {
 	watches sync.WaitGroup // is added to only while not closed
 }
 
-func newConnector(c official.Configuration, lanes int, logger *slog.Logger) *connector {
+func newConnector(c official.Configuration, who identifier, logger *slog.Logger) *connector {
 	// One round over all seeds for each client: what follows a failure is decided here.
 	c.MaxDiscoverAttempts, c.DiscoveryInterval = 1, 1
-	return &connector{configuration: c, lanes: lanes, logger: logger, connecting: make(chan struct{}, 1)}
+	return &connector{configuration: c, identify: who, logger: logger, connecting: make(chan struct{}, 1)}
 }
 
 // client returns a connected client, which the caller releases.
@@ -117,13 +117,9 @@ func (k *connector) connect(ctx context.Context) (_ *client, err error) {
 	if version.Major < 23 || version.Major == 23 && version.Minor < 10 {
 		return nil, final{fmt.Errorf("the server is EventStoreDB %d.%d, and 23.10 or newer is needed", version.Major, version.Minor)}
 	}
-	lanes := k.lanes
-	if k.identity != nil {
-		lanes = 0 // it must be there
-	}
-	got, err := identify(ctx, c, lanes)
+	got, err := k.identify(ctx, c, k.identity == nil)
 	for i := 0; i < redirections && redirected(err); i++ {
-		got, err = identify(ctx, c, lanes)
+		got, err = k.identify(ctx, c, k.identity == nil)
 	}
 	switch {
 	case err != nil:

@@ -115,7 +115,7 @@ func (s *Store) retry(ctx context.Context, patience time.Duration, f func() (mov
 			began, pause = time.Now(), firstPause
 		}
 		if patience > 0 && time.Since(began) >= patience {
-			return fmt.Errorf("EventStoreDB fails: %w", err)
+			return fmt.Errorf("%w: EventStoreDB fails: %w", eventstore.ErrUnreachable, err)
 		}
 		s.pause(ctx, pause, err)
 		pause = min(2*pause, longestPause)

@@ -5,7 +5,8 @@
 //
 // Streams, event types and ids are EventStoreDB's own, and data and metadata are JSON as they were appended, so that its
 // user interface shows an order as the stream order-<id> of the category order. A [eventstore.Position] is the commit
-// position, the recorded time is the server's. Which ledger this is stands in the stream $ledger, which is written once.
+// position, the recorded time is the server's, or stands in the metadata of events that were copied from another ledger.
+// Which ledger this is stands in the stream $ledger, to which nothing is added but when a new incarnation begins.
 // Events carry no chain: who reads them in order computes it, beginning with the first.
 //
 // The database should be the ledger's alone: every stream in it is one of the ledger, and internal only if its name says so.
@@ -29,6 +30,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,8 +44,11 @@ import (
 // A Config says where a ledger is.
 type Config struct {
 	// ConnectionString names the server or the cluster as EventStoreDB's clients have it, such as
-	// esdb://user:password@host:2113 or esdb+discover://…. Its settings of discovery are not used, nor is its logging.
+	// esdb://user:password@host:2113 or esdb+discover://…, or as KurrentDB's have it: see [IsConnectionString]. Its
+	// settings of discovery are not used, nor is its logging.
 	ConnectionString string
+	// Existing refuses a server that holds no ledger, rather than to create one.
+	Existing bool
 	// Lanes of a new ledger; 0: eventstore.DefaultLanes. An existing ledger keeps its own.
 	Lanes int
 	// Patience is how long a call goes on trying while the server fails; 0: 15 seconds.
@@ -72,18 +78,35 @@ var _ eventstore.Store = (*Store)(nil)
 
 const defaultPatience = 15 * time.Second
 
-// Open connects to a ledger, which it creates if there is none. It tries for as long as c.Patience says.
+// Open connects to a ledger, which it creates if there is none, unless c.Existing says otherwise: then it returns
+// [ErrNoLedger]. It tries for as long as c.Patience says.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	configuration, err := parse(c.ConnectionString)
 	if err != nil {
 		return nil, err
 	}
-	if c.Lanes == 0 {
+	switch {
+	case c.Lanes < 0:
+		return nil, fmt.Errorf("a ledger cannot have %d lanes", c.Lanes)
+	case c.Existing:
+		c.Lanes = 0
+	case c.Lanes == 0:
 		c.Lanes = eventstore.DefaultLanes
 	}
-	if c.Lanes < 1 {
-		return nil, fmt.Errorf("a ledger cannot have %d lanes", c.Lanes)
-	}
+	return connect(ctx, c, configuration, func(ctx context.Context, client *client, first bool) (eventstore.Identity, error) {
+		if !first {
+			return identify(ctx, client, 0) // it must be there, though a node may not have come so far yet
+		}
+		id, err := identify(ctx, client, c.Lanes)
+		if errors.Is(err, ErrNoLedger) {
+			err = final{err}
+		}
+		return id, err
+	})
+}
+
+// connect opens a store.
+func connect(ctx context.Context, c Config, configuration *official.Configuration, who identifier) (*Store, error) {
 	if c.Patience <= 0 {
 		c.Patience = defaultPatience
 	}
@@ -92,8 +115,8 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	s := &Store{patience: c.Patience, logger: c.Logger}
 	s.closing, s.close = context.WithCancel(context.Background())
-	s.clients = newConnector(*configuration, c.Lanes, c.Logger)
-	err = s.retry(ctx, s.patience, func() (bool, error) {
+	s.clients = newConnector(*configuration, who, c.Logger)
+	err := s.retry(ctx, s.patience, func() (bool, error) {
 		return false, s.with(ctx, func(*client) error { return nil })
 	})
 	if err == nil {
@@ -107,17 +130,52 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	return s, nil
 }
 
+// IsConnectionString reports whether a URL begins as the connection strings of EventStoreDB and KurrentDB do: with esdb,
+// kurrentdb, kurrent or kdb, or one of these with +discover.
+func IsConnectionString(url string) bool {
+	_, ok := unify(url)
+	return ok
+}
+
+// unify names the product as the official client does.
+func unify(connection string) (string, bool) {
+	scheme, rest, ok := strings.Cut(connection, "://")
+	name, discover := strings.CutSuffix(scheme, "+discover")
+	if !ok || !slices.Contains([]string{"esdb", "kurrentdb", "kurrent", "kdb"}, name) {
+		return connection, false
+	}
+	if discover {
+		return "esdb+discover://" + rest, true
+	}
+	return "esdb://" + rest, true
+}
+
+// ErrConnectionString is returned by Open for a connection string that cannot be read. It does not tell the password.
+var ErrConnectionString = errors.New("the connection string of EventStoreDB")
+
 // parse reads a connection string. Its errors do not tell the password.
 func parse(connection string) (*official.Configuration, error) {
+	connection, _ = unify(connection)
 	c, err := official.ParseConnectionString(connection)
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
 	if err != nil {
-		return nil, fmt.Errorf("the connection string of EventStoreDB: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrConnectionString, discreet(connection, err))
 	}
 	return c, nil
+}
+
+// discreet returns why a connection string cannot be read, as far as that follows without its credentials.
+func discreet(connection string, err error) error {
+	scheme, rest, _ := strings.Cut(connection, "://")
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		if _, err = official.ParseConnectionString(scheme + "://" + rest[at+1:]); err == nil {
+			err = errors.New("the name or the password before the @ has characters that must be written as %2F or the like")
+		}
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 // Head implements [eventstore.Reader]. It does not know the chain.

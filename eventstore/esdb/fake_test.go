@@ -173,7 +173,8 @@ func TestAServerThatIsNotFit(t *testing.T) {
 }
 
 func TestTheConfig(t *testing.T) {
-	for _, connection := range []string{"", "http://localhost", "esdb://user:secret@local host:1", "esdb://user:secret@localhost:port", "esdb://user:secret@localhost?tls=perhaps"} {
+	for _, connection := range []string{"", "http://localhost", "esdb://user:secret@local host:1", "esdb://user:secret@localhost:port", "esdb://user:secret@localhost?tls=perhaps",
+		"esdb://user:1/secret@localhost", "esdb://user:%secret@localhost", "kurrentdb://user:secret?x@localhost", "esdb://user:secret@localhost?tlsCaFile=missing"} {
 		_, err := esdb.Open(t.Context(), esdb.Config{ConnectionString: connection})
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v, want one without the password", connection, err)

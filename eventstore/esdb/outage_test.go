@@ -457,12 +457,15 @@ func TestPatience(t *testing.T) {
 	p.point("")
 	p.cut()
 	events := []eventstore.Event{newEvent()}
-	if _, err := s.Append(t.Context(), "order-1", eventstore.NoStream, events); err == nil || eventstore.Unavailable(err) || eventstore.IsConflict(err) {
-		t.Errorf("error %v, want an unknown outcome", err)
+	if _, err := s.Append(t.Context(), "order-1", eventstore.NoStream, events); err == nil || eventstore.IsConflict(err) {
+		t.Errorf("error %v, want an unknown outcome, or one that tells that it was not sent", err)
+	}
+	if _, err := s.Append(t.Context(), "order-2", eventstore.NoStream, []eventstore.Event{newEvent()}); !errors.Is(err, eventstore.ErrUnreachable) || !eventstore.Unavailable(err) {
+		t.Errorf("error %v of an append that found no server, want ErrUnreachable", err)
 	}
 	for _, err := range s.ReadAll(t.Context(), 0, eventstore.Filter{}) {
-		if err == nil {
-			t.Error("an event came from nowhere")
+		if !errors.Is(err, eventstore.ErrUnreachable) {
+			t.Errorf("error %v, want ErrUnreachable", err)
 		}
 	}
 	p.point(server.server.Addr())

@@ -122,13 +122,17 @@ func dropped(err error) error {
 // recorded is an event in the ledger's words. Links are not followed: they stand for themselves.
 func recorded(resolved *official.ResolvedEvent) *eventstore.Recorded {
 	e := resolved.OriginalEvent()
-	return &eventstore.Recorded{
+	r := &eventstore.Recorded{
 		Event:    eventstore.Event{ID: e.EventID, Type: e.EventType, Metadata: e.UserMetadata, Data: e.Data},
 		Stream:   e.StreamID,
 		Revision: e.EventNumber,
 		Position: eventstore.Position(e.Position.Commit),
 		Time:     e.CreatedDate.UTC(),
 	}
+	if metadata, t, ok := unstamp(r.Metadata); ok {
+		r.Metadata, r.Time = metadata, t
+	}
+	return r
 }
 
 // drain reads a sequence to its end and hands over what comes. A server that falls silent ends it with errSilent, a

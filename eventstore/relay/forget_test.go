@@ -21,7 +21,9 @@ func TestALedgerThatEndsBeforeTheCheckpointStopsTheRelay(t *testing.T) {
 	if _, err := source.Append(t.Context(), "relay-main", eventstore.NoStream, []eventstore.Event{{ID: uuid.New(), Type: "relay.checkpoint.v1", Data: data}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := newRelay(t, source, newBus(newView(source))).Run(t.Context()); !errors.Is(err, eventstore.ErrCorrupt) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := newRelay(t, source, newBus(newView(source))).Run(ctx); !errors.Is(err, eventstore.ErrCorrupt) {
 		t.Errorf("error %v, want ErrCorrupt", err)
 	}
 	checkpoint, err := relay.LastCheckpoint(t.Context(), source, "main")

@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -50,6 +51,7 @@ type Keyring struct {
 
 	// mu protects all fields below.
 	mu      sync.Mutex
+	hiding  hash.Hash // the HMAC of subjects; nil until it is needed
 	changed sync.Cond // syncing has ended, or the file was closed
 	file    *os.File  // nil: closed
 	size    int64     // of the file, as far as it can be read
@@ -130,9 +132,9 @@ func (k *Keyring) Digest() []byte { return k.digest[:] }
 // Current returns the key to seal personal data of a subject with, and its name. It makes a key where the subject has
 // none, because it is new or its key was destroyed, and returns when that is durable. Nobody may change the key.
 func (k *Keyring) Current(of string) (string, []byte, error) {
-	s := k.subject(of)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	s := k.subject(of)
 	if k.file == nil {
 		return "", nil, ErrClosed
 	}
@@ -164,9 +166,9 @@ func (k *Keyring) Key(named string) ([]byte, bool) {
 
 // Names lists the names of a subject's keys.
 func (k *Keyring) Names(of string) []string {
-	s := k.subject(of)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	s := k.subject(of)
 	n, ok := k.current[s]
 	if !ok {
 		return nil
@@ -280,13 +282,14 @@ func (k *Keyring) fail(err error) {
 	k.failure = fmt.Errorf("%w: %w", ErrFailed, err)
 }
 
-// subject hides a data subject behind an HMAC.
+// subject hides a data subject behind an HMAC. It is called with mu held.
 func (k *Keyring) subject(of string) subject {
-	mac := hmac.New(sha256.New, k.subjects[:])
-	_, _ = io.WriteString(mac, of)
-	var s subject
-	mac.Sum(s[:0])
-	return s
+	if k.hiding == nil {
+		k.hiding = hmac.New(sha256.New, k.subjects[:])
+	}
+	k.hiding.Reset()
+	_, _ = io.WriteString(k.hiding, of)
+	return subject(k.hiding.Sum(nil))
 }
 
 // parseName reads the name of a key as Current writes it.

@@ -16,7 +16,9 @@ const (
 	RoleRead   Role = "read"   // ask where orders are, and follow them
 	RoleReplay Role = "replay" // see every step of an order's history
 	RoleAdmin  Role = "admin"  // rules, imports, erasures, parked orders, metrics
-	RolePeer   Role = "peer"   // read the whole ledger: other processes and regions of the same company
+	// RolePeer is for other processes and regions of the same company: read the whole ledger, and pass on commands that
+	// others have sent there, see [OnBehalfHeader].
+	RolePeer Role = "peer"
 
 	// RoleAny is for routes that show nothing of anybody's orders: everybody with a token has it.
 	RoleAny Role = "any"
@@ -75,6 +77,12 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			return
 		}
 		if s.cfg.Tokens == nil {
+			p, refused := s.onBehalf(r, q.principal)
+			if refused != nil {
+				s.WriteProblem(w, r, refused)
+				return
+			}
+			q.principal = p
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -91,16 +99,20 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 				Detail: "The request needs a token that this server knows: Authorization: Bearer …"})
 			return
 		}
+		p, refused := s.onBehalf(r, p)
 		q.principal = p
 		switch {
+		case refused != nil:
+			s.WriteProblem(w, r, refused)
+			return
 		case !known && s.route(r) == "":
 			// There is no such route, or not with this method: the router says so.
 		case !known || !p.mayDo(role):
-			s.WriteProblem(w, r, &Error{Status: http.StatusForbidden, Code: "forbidden",
+			s.WriteProblem(w, r, &Error{Status: http.StatusForbidden, Code: codeForbidden,
 				Detail: "The token lacks the role that this route needs: " + string(role) + "."})
 			return
 		case role == RolePeer && p.BusinessUnits != nil:
-			s.WriteProblem(w, r, &Error{Status: http.StatusForbidden, Code: "forbidden",
+			s.WriteProblem(w, r, &Error{Status: http.StatusForbidden, Code: codeForbidden,
 				Detail: "The whole ledger is for tokens that may act for all business units."})
 			return
 		}

@@ -16,6 +16,7 @@ const (
 	codeUnavailable   = "unavailable"
 	codeInternal      = "internal_error"
 	codeNotFound      = "not_found"
+	codeForbidden     = "forbidden"
 	codeInvalidParam  = "invalid_parameter"
 )
 
@@ -37,7 +38,7 @@ func ownCodes() []Code {
 		{Code: "duplicate_field", Status: 400, Meaning: "An object in the body has two members of one name."},
 		{Code: "duplicate_parameter", Status: 400, Meaning: "A query parameter that stands for one value was given twice."},
 		{Code: "empty_body", Status: 400, Meaning: "The route needs a body."},
-		{Code: "forbidden", Status: 403, Meaning: "The token lacks the role that the route needs."},
+		{Code: codeForbidden, Status: 403, Meaning: "The token lacks the role that the route needs, or that the header Orderledger-On-Behalf-Of needs."},
 		{Code: "foreign_business_unit", Status: 403, Meaning: "The token may not act for the business unit that the request names."},
 		{Code: "foreign_host", Status: 421, Meaning: "The header Host names a host that this server does not answer for."},
 		{Code: "inexact_number", Status: 400, Meaning: "A JSON number is no whole number between -(2^53-1) and 2^53-1. Amounts and quantities are strings."},

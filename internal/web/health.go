@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -13,8 +14,11 @@ import (
 // checkTimeout bounds a check of /readyz.
 const checkTimeout = 2 * time.Second
 
-// AddCheck makes /readyz answer 503 while the function returns an error. The text of the error is logged, not
-// shown. A check of the same name is replaced.
+// ErrDegraded is what the error of a check wraps where the server can answer all the same, with less than it should.
+var ErrDegraded = errors.New("degraded")
+
+// AddCheck makes /readyz answer 503 while the function returns an error, unless that is [ErrDegraded]. The text of the
+// error is not shown, and logged when the result of the check changes. A check of the same name is replaced.
 func (s *Server) AddCheck(name string, check func(context.Context) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,7 +28,7 @@ func (s *Server) AddCheck(name string, check func(context.Context) error) {
 // readiness is the body of /readyz.
 type readiness struct {
 	Status string            `json:"status"` // ready or unready
-	Checks map[string]string `json:"checks"` // ok or failing, by name
+	Checks map[string]string `json:"checks"` // ok, degraded or failing, by name
 }
 
 // ready runs all checks, one after the other.
@@ -39,19 +43,46 @@ func (s *Server) ready(ctx context.Context) readiness {
 	answer := readiness{Status: "ready", Checks: make(map[string]string, len(checks)+1)}
 	if draining {
 		answer.Status = "unready"
-		answer.Checks["draining"] = "failing"
+		answer.Checks["draining"] = checkFailing
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	for name, check := range checks {
-		answer.Checks[name] = "ok"
-		if err := check(ctx); err != nil {
+		result := checkOK
+		err := check(ctx)
+		switch {
+		case errors.Is(err, ErrDegraded):
+			result = checkDegraded
+		case err != nil:
+			result = checkFailing
 			answer.Status = "unready"
-			answer.Checks[name] = "failing"
-			s.log.WarnContext(ctx, "readiness check failed", "check", name, "error", err)
 		}
+		answer.Checks[name] = result
+		s.tell(ctx, name, result, err)
 	}
 	return answer
+}
+
+// Results of checks.
+const (
+	checkOK       = "ok"
+	checkDegraded = "degraded"
+	checkFailing  = "failing"
+)
+
+// tell logs the result of a check, unless that is what it was the last time.
+func (s *Server) tell(ctx context.Context, name, result string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, ok := s.results[name]
+	s.results[name] = result
+	switch {
+	case result == before:
+	case err != nil:
+		s.log.WarnContext(ctx, "readiness check", "check", name, "result", result, "error", err)
+	case ok:
+		s.log.InfoContext(ctx, "readiness check", "check", name, "result", result)
+	}
 }
 
 // version is the body of /version.

@@ -61,8 +61,9 @@ func (s *Server) record(r *http.Request, q *request, w middleware.WrapResponseWr
 		status = http.StatusOK
 	}
 	s.metrics.observe(route, method, status, took, q.long)
-	level := slog.LevelDebug // the metrics count what goes well
-	if status >= http.StatusInternalServerError {
+	// The metrics count what goes well, and the checks of /readyz say by themselves what does not.
+	level := slog.LevelDebug
+	if status >= http.StatusInternalServerError && route != "/readyz" {
 		level = slog.LevelWarn
 	}
 	s.log.LogAttrs(r.Context(), level, "request",

@@ -169,7 +169,17 @@ func (p *Problem) setHeaders(h http.Header) {
 
 // WriteProblem answers a request with an error. Routes outside huma use it.
 func (s *Server) WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
-	p := s.Problem(r.Context(), err)
+	s.Problem(r.Context(), err).write(w)
+}
+
+// WriteError answers a request with an error where that is for no [Server] to do.
+func WriteError(w http.ResponseWriter, r *http.Request, e *Error) {
+	p := newProblem(e)
+	p.Instance = RequestID(r.Context())
+	p.write(w)
+}
+
+func (p *Problem) write(w http.ResponseWriter) {
 	body, err := json.Marshal(p)
 	if err != nil { // a Problem holds nothing but strings and numbers
 		panic(err)

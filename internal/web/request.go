@@ -49,10 +49,14 @@ type Principal struct {
 // local is everybody as long as there is no authentication and the server listens on loopback only.
 func local() Principal { return Principal{Subject: "local", Issuer: "local", Kind: "local"} }
 
-// PrincipalFrom returns who sent the request that a context belongs to; without a request, the local principal.
+// PrincipalFrom returns who sent the request that a context belongs to; without a request, the principal of [As] or else
+// the local one.
 func PrincipalFrom(ctx context.Context) Principal {
 	if q := requestFrom(ctx); q != nil {
 		return q.principal
+	}
+	if p, ok := ctx.Value(asKey{}).(Principal); ok {
+		return p
 	}
 	return local()
 }

@@ -232,7 +232,7 @@ func (s *scanner) array(want *shape, into reflect.Value) *JSONError {
 		s.path = append(s.path, step{index: i})
 		if into.IsValid() {
 			if i == into.Cap() {
-				into.Grow(1)
+				into.Grow(2) // rather than one by one: most lists are short
 			}
 			into.SetLen(i + 1)
 			element = into.Index(i)

@@ -70,6 +70,7 @@ type Server struct {
 
 	mu       sync.Mutex // protects the fields below
 	checks   map[string]func(context.Context) error
+	results  map[string]string               // of the checks, when they were last made
 	long     map[*request]context.CancelFunc // ends each long request
 	draining bool
 }
@@ -85,6 +86,7 @@ func New(cfg Config) *Server {
 		metrics: newMetrics(cfg.Metrics),
 		flying:  make(chan struct{}, cfg.MaxInFlight),
 		checks:  make(map[string]func(context.Context) error),
+		results: make(map[string]string),
 		long:    make(map[*request]context.CancelFunc),
 		allowed: ownRoutes(),
 	}

@@ -444,7 +444,19 @@ func TestReadiness(t *testing.T) {
 	if !strings.Contains(log.String(), "a disk failed") {
 		t.Errorf("not logged: %s", log)
 	}
+	log.Reset()
+	if w := send(s, "GET", "/readyz", ""); w.Code != 503 || strings.Contains(log.String(), "a disk failed") {
+		t.Errorf("/readyz again: %d, and the log says it again: %s", w.Code, log)
+	}
+	broken = fmt.Errorf("%w: half a disk", web.ErrDegraded)
+	if w := send(s, "GET", "/readyz", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"ledger": "degraded"`) ||
+		!strings.Contains(w.Body.String(), `"status": "ready"`) || !strings.Contains(log.String(), "half a disk") {
+		t.Errorf("/readyz: %d %s, and the log has %s", w.Code, w.Body, log)
+	}
 	broken = nil
+	if w := send(s, "GET", "/readyz", ""); w.Code != 200 || !strings.Contains(log.String(), `"result":"ok"`) {
+		t.Errorf("/readyz: %d %s, and the log has %s", w.Code, w.Body, log)
+	}
 	s.Drain()
 	s.Drain()
 	if w := send(s, "GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "draining") {

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/orderledger/orderledger/domain"
+	"github.com/orderledger/orderledger/internal/topology"
+)
+
+// TestCutOff lets a region answer slowly and cuts it off meanwhile: what is under way breaks in both directions, nothing
+// new gets through, and other regions do not notice.
+func TestCutOff(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			asked <- struct{}{}
+			<-answer
+		}
+	}))
+	defer slow.Close()
+	defer close(answer)
+	a, b := places[0], places[1]
+	a.API, b.API = slow.URL, "http://127.0.0.1:1"
+	n := newFleetNetwork(&topology.Topology{Regions: []topology.Region{a, b}})
+	entry := &http.Client{Transport: n.from("entry")}
+	defer entry.CloseIdleConnections()
+	get := func(path string) error {
+		response, err := entry.Get(slow.URL + path)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		return errors.Join(err, response.Body.Close())
+	}
+	check(t, get("/"))
+	broken := make(chan error, 1)
+	go func() { broken <- get("/slow") }()
+	<-asked
+	n.cutOff(b.Name)
+	check(t, get("/"))
+	n.cutOff(a.Name)
+	if err := <-broken; err == nil {
+		t.Error("a request under way was answered")
+	}
+	var dialling *net.OpError
+	if err := get("/"); !errors.As(err, &dialling) || dialling.Op != "dial" || !errors.Is(err, syscall.ENETUNREACH) {
+		t.Errorf("a region that is cut off is asked: %v", err)
+	}
+	n.heal(a.Name)
+	check(t, get("/"))
+	n.cutOff("entry")
+	if err := get("/"); err == nil {
+		t.Error("a client that is cut off gets through")
+	}
+}
+
+// TestCrowdNoticesWrongAnswers gives a crowd answers that no region should give.
+func TestCrowdNoticesWrongAnswers(t *testing.T) {
+	regions, err := topology.Parse([]byte("regions: [{name: a, latitude: 1, longitude: 1, api: 'http://127.0.0.1:1', ledger: 3f0c6a52-5f0e-4c55-9d0f-000000000001}]"))
+	check(t, err)
+	for _, c := range []struct {
+		name   string
+		status int
+		body   string
+		want   string
+	}{
+		{"refused for ever", 400, `{"code":"malformed_body"}`, "was answered 400"},
+		{"a conflict of a new order", 409, `{"code":"conflict"}`, "was answered 409"},
+		{"no JSON", 200, `<html>`, ""},
+		{"another order", 200, `{"id":"NEW","status":"routed"}`, "was answered"},
+		{"a command that is always refused", 201, `{"id":"x","status":"routed"}`, "was answered 409"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			entry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				status, body := c.status, c.body
+				if c.status == 201 && strings.HasSuffix(r.URL.Path, "/confirm") {
+					status, body = 409, `{"code":"conflict"}`
+				}
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, strings.ReplaceAll(body, "NEW", r.Header.Get("Idempotency-Key")))
+			}))
+			defer entry.Close()
+			crowd, err := newCrowd(demoCommand{Orders: 1, Seed: 1, Speed: 1, Exit: true}, entry.URL, regions, time.Now())
+			check(t, err)
+			crowd.pause = time.Millisecond
+			if c.want == "" { // it may be well next time
+				trip := crowd.queue[0]
+				crowd.ask(t.Context(), trip)
+				if n := crowd.counts(); n.Again != 1 || n.Waiting != 1 || n.Acknowledged != 0 {
+					t.Errorf("counts: %+v", n)
+				}
+				return
+			}
+			if err := crowd.run(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("the crowd ended with %v, want %s", err, c.want)
+			}
+		})
+	}
+}
+
+// TestRegionsThatDiffer shows a region in which something is missing or wrong.
+func TestRegionsThatDiffer(t *testing.T) {
+	f, err := openFleet(t.Context(), t.TempDir(), 1, quiet)
+	check(t, err)
+	defer func() { check(t, f.close()) }()
+	m := f.members[0]
+	s, err := submitTo(t.Context(), m.node, "one", 1)
+	check(t, err)
+	check(t, m.node.settle(t.Context()))
+	id := s.order.String()
+	for _, c := range []struct {
+		name  string
+		known map[string]domain.Status
+		twice map[string]bool
+		want  string
+	}{
+		{"right", map[string]domain.Status{id: domain.StatusRouted}, nil, ""},
+		{"elsewhere", map[string]domain.Status{id: domain.StatusClosed}, nil, "as routed, and it was answered as closed"},
+		{"made twice", map[string]domain.Status{id: domain.StatusClosed}, map[string]bool{id: true}, ""},
+		{"missing", map[string]domain.Status{id: domain.StatusRouted, "another": domain.StatusRouted}, nil, "shows order another 0 times"},
+		{"too many", nil, nil, "shows 1 orders, and 0 were acknowledged"},
+	} {
+		err := m.check(t.Context(), c.known, c.twice)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", c.name, err, c.want)
+		}
+	}
+	if _, err := f.check(t.Context(), 2); err == nil || !strings.Contains(err.Error(), "counts") {
+		t.Errorf("two orders of one: %v", err)
+	}
+}
