@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -41,7 +42,7 @@ func (c edgeCommand) Run(ctx context.Context, e *environment) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	entry := edge.New(edge.Config{Topology: current.Load, CountryHeader: c.CountryHeader, Hosts: c.Host, Metrics: metrics, Log: log})
-	e.note("orderledger passes requests from http://%s/ to the regions %s.%s", listener.Addr(), len(first.Regions), c.whoMayCome())
+	e.note("orderledger passes requests from http://%s/ to %s.%s", listener.Addr(), regionNames(first), c.whoMayCome())
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var behind sync.WaitGroup
@@ -51,6 +52,14 @@ func (c edgeCommand) Run(ctx context.Context, e *environment) error {
 	stop()
 	behind.Wait()
 	return err
+}
+
+func regionNames(t *topology.Topology) string {
+	var names []string
+	for _, r := range t.Regions {
+		names = append(names, r.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c edgeCommand) whoMayCome() string {

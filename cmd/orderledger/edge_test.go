@@ -49,7 +49,7 @@ func TestEdge(t *testing.T) {
 	go func() {
 		exited <- run(ctx, []string{"edge", "--topology", topology, "--listen", "127.0.0.1:0", "--country-header", "Country"}, streams{in: nil, out: &shown, err: &shown})
 	}()
-	address := regexp.MustCompile(`passes requests from (http://[0-9.:]+)/ to 1 regions\. It answers this machine only`)
+	address := regexp.MustCompile(`passes requests from (http://[0-9.:]+)/ to eu\. It answers this machine only`)
 	if !poll(func() bool { return address.MatchString(shown.String()) }) {
 		t.Fatalf("it does not say where it listens: %s", &shown)
 	}

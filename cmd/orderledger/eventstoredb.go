@@ -55,7 +55,7 @@ func (s *eventStoreDB) Close() error { return errors.Join(s.Store.Close(), s.Cla
 
 // openEventStoreDB opens a ledger in EventStoreDB.
 func (n *node) openEventStoreDB(ctx context.Context, c nodeConfig) (data string, err error) {
-	store, err := openEventStoreDB(ctx, c.Data, esdb.Config{ConnectionString: c.Ledger, Logger: c.Log})
+	store, err := openEventStoreDB(ctx, c.Data, esdb.Config{ConnectionString: c.Ledger, ID: c.ledgerID(), Logger: c.Log})
 	if err != nil {
 		return "", err
 	}

@@ -185,6 +185,26 @@ func TestALedgerThatMustBeThere(t *testing.T) {
 	}
 }
 
+func TestALedgerWithAnIDOfItsOwn(t *testing.T) {
+	server := serve(t, vfs.NewMem(), "named", "")
+	defer func() { _ = server.Close() }()
+	first := uuid.New()
+	for _, id := range []uuid.UUID{first, uuid.New()} { // the second time it is there already
+		c := config(server)
+		c.ID = id
+		s, err := esdb.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head, err := s.Head(t.Context()); err != nil || head.ID != first {
+			t.Errorf("ledger %s, error %v; want %s", head.ID, err, first)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestTheNamesOfTheProduct(t *testing.T) {
 	for url, want := range map[string]bool{
 		"esdb://a": true, "esdb+discover://a": true, "kurrentdb://a": true, "kurrentdb+discover://a": true, "kurrent://a": true, "kdb://a": true,

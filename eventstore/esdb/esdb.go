@@ -25,6 +25,7 @@
 package esdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ import (
 	"time"
 
 	official "github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/google/uuid"
 
 	"github.com/orderledger/orderledger/eventstore"
 )
@@ -51,6 +53,8 @@ type Config struct {
 	Existing bool
 	// Lanes of a new ledger; 0: eventstore.DefaultLanes. An existing ledger keeps its own.
 	Lanes int
+	// ID of a new ledger; zero: a random one. An existing ledger keeps its own.
+	ID uuid.UUID
 	// Patience is how long a call goes on trying while the server fails; 0: 15 seconds.
 	Patience time.Duration
 	Logger   *slog.Logger // nil: slog.Default
@@ -85,19 +89,21 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case c.Lanes < 0:
+	if c.Lanes < 0 {
 		return nil, fmt.Errorf("a ledger cannot have %d lanes", c.Lanes)
-	case c.Existing:
-		c.Lanes = 0
-	case c.Lanes == 0:
-		c.Lanes = eventstore.DefaultLanes
+	}
+	var fresh eventstore.Identity
+	if !c.Existing {
+		fresh = eventstore.Identity{ID: c.ID, Lanes: cmp.Or(c.Lanes, eventstore.DefaultLanes), Format: format}
+		if fresh.ID == uuid.Nil {
+			fresh.ID = uuid.New()
+		}
 	}
 	return connect(ctx, c, configuration, func(ctx context.Context, client *client, first bool) (eventstore.Identity, error) {
 		if !first {
-			return identify(ctx, client, 0) // it must be there, though a node may not have come so far yet
+			return identify(ctx, client, eventstore.Identity{}) // it must be there, though a node may not have come so far yet
 		}
-		id, err := identify(ctx, client, c.Lanes)
+		id, err := identify(ctx, client, fresh)
 		if errors.Is(err, ErrNoLedger) {
 			err = final{err}
 		}

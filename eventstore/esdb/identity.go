@@ -59,23 +59,22 @@ func (d identityData) identity() eventstore.Identity {
 	return eventstore.Identity{ID: d.Ledger, Lanes: d.Lanes, Format: d.Format, Incarnation: d.Incarnation}
 }
 
-// identify reads which ledger a server holds. If it holds none a new one with so many lanes is created, or ErrNoLedger
-// returned if lanes is 0. It fails, and is tried again, where another process has just created the ledger.
-func identify(ctx context.Context, c *client, lanes int) (eventstore.Identity, error) {
+// identify reads which ledger a server holds. If it holds none, the fresh one is created, or ErrNoLedger returned if that
+// has no lanes. It fails, and is tried again, where another process has just created the ledger.
+func identify(ctx context.Context, c *client, fresh eventstore.Identity) (eventstore.Identity, error) {
 	last, err := c.collect(ctx, lastOfStream(identityStream))
 	switch {
 	case err != nil:
 		return eventstore.Identity{}, fmt.Errorf("reading which ledger it is: %w", err)
 	case len(last) > 0:
 		return parseIdentity(&last[0])
-	case lanes == 0:
+	case fresh.Lanes == 0:
 		return eventstore.Identity{}, ErrNoLedger
 	}
-	created := eventstore.Identity{ID: uuid.New(), Lanes: lanes, Format: format}
-	if err := c.enter(ctx, official.NoStream{}, createdType, dataOf(created)); err != nil {
+	if err := c.enter(ctx, official.NoStream{}, createdType, dataOf(fresh)); err != nil {
 		return eventstore.Identity{}, fmt.Errorf("creating the ledger: %w", err)
 	}
-	return created, nil
+	return fresh, nil
 }
 
 // enter appends to the stream of the identity.
