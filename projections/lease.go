@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"modernc.org/sqlite"
 )
 
 // LeaseTerm is how long a projector that is silent keeps its lease.
@@ -13,11 +15,16 @@ const LeaseTerm = 15 * time.Second
 // ErrLeaseLost is returned by a projector that another one has replaced. It must be given up.
 var ErrLeaseLost = errors.New("another projector has taken over")
 
-// Final reports whether an error of a projector stays however often the step is tried again: [ErrLeaseLost] and
-// [ErrTailLost]. Who drives the projector must give it up and say why.
+// Final reports whether an error of a projector stays however often the step is tried again: [ErrLeaseLost],
+// [ErrTailLost], and locks of the database that the operating system has failed to give or take back. Who drives the
+// projector must give it up and say why; such locks end with the process.
 func Final(err error) bool {
-	return errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrTailLost)
+	var e *sqlite.Error
+	return errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrTailLost) || errors.As(err, &e) && e.Code()&0xff == lockingProtocol
 }
+
+// lockingProtocol is SQLite's SQLITE_PROTOCOL: a lock was not to be had for ten seconds for no reason that passes.
+const lockingProtocol = 15
 
 // A LeaseError tells that another projector is active.
 type LeaseError struct {
