@@ -192,7 +192,7 @@ func (s *regionsScreen) sum(ctx context.Context) error {
 			return err
 		}
 		r.Regions = append(r.Regions, regionCount{m.region.Name, m.region.API, homes[m.own]})
-		if err := m.check(ctx, t.crowd.known, twice); err != nil {
+		if err := m.showsAll(ctx, t.crowd.known, twice); err != nil {
 			return &exitError{exitDifferent, err}
 		}
 	}

@@ -86,6 +86,9 @@ func (f *fleet) furnish(dir string, regions []topology.Region) (*[32]byte, error
 	if errors.Is(err, fs.ErrNotExist) {
 		before, err = new(topology.Topology), nil
 	}
+	if err == nil && len(before.Regions) > 0 && len(before.Regions) != len(regions) {
+		err = usage("%s holds %d regions: play on as many, or name another directory with --data", dir, len(before.Regions))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -199,21 +202,4 @@ func (m *member) shows(ctx context.Context, mark eventstore.Mark) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-}
-
-// same checks that all regions have the same rows, and returns their hash and how many there are. The fleet has settled.
-func (f *fleet) same(ctx context.Context) (hash string, rows int, err error) {
-	for i, m := range f.members {
-		sum, n, err := m.views.Hash(ctx)
-		if err != nil {
-			return "", 0, fmt.Errorf("region %s: %w", m.region.Name, err)
-		}
-		if i == 0 {
-			hash, rows = hex.EncodeToString(sum[:]), n
-		} else if other := hex.EncodeToString(sum[:]); other != hash || n != rows {
-			return "", 0, &exitError{exitDifferent, fmt.Errorf("region %s has %d rows with the hash %s, and region %s has %d with %s",
-				f.members[0].region.Name, rows, hash, m.region.Name, n, other)}
-		}
-	}
-	return hash, rows, nil
 }

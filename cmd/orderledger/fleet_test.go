@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/orderledger/orderledger/domain"
 	"github.com/orderledger/orderledger/internal/topology"
@@ -114,7 +118,7 @@ func TestRegionsThatDiffer(t *testing.T) {
 	m := f.members[0]
 	s, err := submitTo(t.Context(), m.node, "one", 1)
 	check(t, err)
-	check(t, m.node.settle(t.Context()))
+	check(t, m.settle(t.Context()))
 	id := s.order.String()
 	for _, c := range []struct {
 		name  string
@@ -128,12 +132,57 @@ func TestRegionsThatDiffer(t *testing.T) {
 		{"missing", map[string]domain.Status{id: domain.StatusRouted, "another": domain.StatusRouted}, nil, "shows order another 0 times"},
 		{"too many", nil, nil, "shows 1 orders, and 0 were acknowledged"},
 	} {
-		err := m.check(t.Context(), c.known, c.twice)
+		err := m.showsAll(t.Context(), c.known, c.twice)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.name, err, c.want)
 		}
 	}
 	if _, err := f.check(t.Context(), 2); err == nil || !strings.Contains(err.Error(), "counts") {
 		t.Errorf("two orders of one: %v", err)
+	}
+}
+
+// TestRegionsScreen draws two regions, one of which is cut off and lacks what the other one has.
+func TestRegionsScreen(t *testing.T) {
+	f, err := openFleet(t.Context(), t.TempDir(), 2, quiet)
+	check(t, err)
+	defer func() { check(t, f.close()) }()
+	home, away := f.members[0], f.members[1]
+	_, err = submitTo(t.Context(), home.node, "one", 1)
+	check(t, err)
+	check(t, home.settle(t.Context()))
+	d := demoCommand{Orders: 3, Seed: 1, Speed: 1, Regions: 2}
+	crowd, err := newCrowd(d, "http://entry.example", f.topology, time.Now())
+	check(t, err)
+	var out, drawn bytes.Buffer
+	e := &environment{streams: streams{out: &out, err: &drawn}}
+	tour := &tour{fleet: f, crowd: crowd, orders: 3, away: away, begun: time.Now()}
+	s := newRegionsScreen(e, d, tour, prometheus.NewRegistry(), "somewhere")
+	frame := func(want ...string) {
+		t.Helper()
+		for _, text := range want {
+			if !regexp.MustCompile(text).Match(drawn.Bytes()) {
+				t.Errorf("%q is not on the screen:\n%s", text, &drawn)
+			}
+		}
+		drawn.Reset()
+	}
+	frame("the entry +http://entry.example/\n", "us-east +http://127.0.0.1:[0-9]+/regions\n", "the data +somewhere\n")
+	s.live = true
+	f.network.cutOff(away.region.Name)
+	s.tell("%s is cut off", away.region.Name)
+	check(t, s.show(t.Context()))
+	check(t, s.show(t.Context())) // too soon
+	frame(`^  region `, `eu-west +1 +- +takes orders\n`, `us-east +0 +[0-9]+ events, [0-9.]+ s +cut off\n`, `orders 0 of 3 `, ` s  us-east is cut off\n$`)
+	f.network.heal(away.region.Name)
+	tour.healed = time.Now()
+	s.tell("%s is back", away.region.Name)
+	check(t, s.show(t.Context()))
+	frame("^\x1b\\[9A\x1b\\[J  region ", `us-east .* catches up\n`, `us-east is cut off\n.*us-east is back\n$`)
+	if out.Len() > 0 {
+		t.Errorf("told elsewhere: %s", &out)
+	}
+	if err := tour.goOn(t.Context(), s.tell); err != nil || !tour.cut.IsZero() {
+		t.Errorf("cut off before anything was sent: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"strconv"
 
@@ -66,8 +67,15 @@ func (s *serveCommand) several(c *nodeConfig) (err error) {
 	if c.Topology, err = topology.Load(s.Topology); err != nil {
 		return &exitError{exitUsage, err}
 	}
-	if here, ok := c.Topology.Region(s.Region); ok && s.Bus == "" {
+	here, ok := c.Topology.Region(s.Region)
+	if !ok {
+		return nil // opening the node says so
+	}
+	if s.Bus == "" {
 		s.Bus = here.Bus
+	}
+	if u, err := url.Parse(here.API); err == nil { // the topology has been checked
+		c.Hosts = append(c.Hosts, u.Hostname())
 	}
 	return nil
 }

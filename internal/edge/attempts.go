@@ -101,7 +101,7 @@ func (e *Edge) attempt(q *request, out *http.Request, choice Choice) result {
 		err = errNoEnd
 		_ = answer.Body.Close()
 	}
-	if err == nil && (isFailure(answer.StatusCode) || q.repeatable() && short(answer)) {
+	if err == nil && (isFailure(answer.StatusCode) || q.repeatable() && short(answer) && !isStream(answer)) {
 		err = keep(answer)
 	}
 	if err != nil {
@@ -111,6 +111,8 @@ func (e *Edge) attempt(q *request, out *http.Request, choice Choice) result {
 	switch {
 	case isStream(answer):
 		e.markLong(c)
+		answer.Header.Del("Content-Length") // of what one region says; another may add to it
+		answer.ContentLength = -1
 		e.report(choice, Answered, 0)
 		answer.Body = newStream(e, q, choice, answer.Body)
 	case !isFailure(answer.StatusCode):

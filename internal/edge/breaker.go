@@ -40,7 +40,7 @@ func (b *breaker) open(now time.Time, chance *rand.Rand, retryAfter time.Duratio
 	} else {
 		b.pause = min(2*b.pause, longestPause)
 	}
-	pause := max(b.pause, min(retryAfter, longestPause))
+	pause := max(b.pause, min(retryAfter, longestRest))
 	b.until = now.Add(pause + upTo(chance, pause/2))
 	b.probeAt = b.until
 	b.state, b.trying = open, false

@@ -200,7 +200,7 @@ func TestAllRegionsFail(t *testing.T) {
 	down := func(region string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "7")
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = io.WriteString(w, region)
 		})
 	}
@@ -340,16 +340,16 @@ func TestWrites(t *testing.T) {
 			case 2: // it dies before it answers
 				panic(http.ErrAbortHandler)
 			case 3:
-				w.WriteHeader(503)
+				w.WriteHeader(http.StatusServiceUnavailable)
 				return
 			case 4: // it dies while it answers
 				w.Header().Set("Content-Length", "100")
-				w.WriteHeader(201)
+				w.WriteHeader(http.StatusCreated)
 				_, _ = io.WriteString(w, "half")
 				_ = http.NewResponseController(w).Flush()
 				panic(http.ErrAbortHandler)
 			}
-			w.WriteHeader(201)
+			w.WriteHeader(http.StatusCreated)
 			_, _ = fmt.Fprintf(w, "done by %c", 'a'+i)
 		})
 	}
@@ -435,7 +435,7 @@ func TestLargeBodies(t *testing.T) {
 				t.Error(err)
 			}
 			size.Store(n)
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 		})}
 		w := newWorld(t, first, says(201, jsonType, "{}"))
 		for _, c := range []struct {
@@ -453,7 +453,7 @@ func TestLargeBodies(t *testing.T) {
 			answer, err := w.client.Do(r)
 			check(t, err)
 			check(t, answer.Body.Close())
-			if size.Load() != int64(c.bytes) || (answer.StatusCode == 201) != c.again {
+			if size.Load() != int64(c.bytes) || (answer.StatusCode == http.StatusCreated) != c.again {
 				t.Errorf("%d of %d bytes have come, and the answer is %d", size.Load(), c.bytes, answer.StatusCode)
 			}
 		}

@@ -51,7 +51,8 @@ const (
 	failureLimit  = 3 // failed requests in a row that open the breaker
 	silenceLimit  = 2 // unanswered probes in a row that do
 	firstPause    = time.Second
-	longestPause  = 30 * time.Second
+	longestPause  = 10 * time.Second
+	longestRest   = 30 * time.Second // that a region may ask for with Retry-After
 	steadyAfter   = 30 * time.Second // a region that held so long begins again with the first pause
 	slowStart     = 10 * time.Second // until a region that has come back gets its full share
 	smallestShare = 0.1
@@ -189,7 +190,7 @@ func (p *Policy) find(now time.Time, order []topology.Region, class Class, tried
 }
 
 func (p *Policy) untilOneMayBe(now time.Time) time.Duration {
-	soonest := longestPause
+	soonest := longestRest
 	for _, b := range p.regions {
 		if b.state == open {
 			soonest = min(soonest, b.until.Sub(now))

@@ -191,7 +191,7 @@ func TestBreaker(t *testing.T) {
 	for range 5 {
 		d.probe("a", edge.Silent)
 	}
-	between(t, "the longest pause", d.openOf("a"), 30*time.Second, 45*time.Second)
+	between(t, "the longest pause", d.openOf("a"), 10*time.Second, 15*time.Second)
 	d.probe("a", edge.Ready)
 	d.expect("a", "DE", edge.Answered)
 	if got := d.state("a"); got != "closed" {

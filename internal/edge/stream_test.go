@@ -65,7 +65,7 @@ func (w *world) events(path string, n int) (ids []int, comments []string, err er
 	}
 	defer answer.Body.Close()
 	lines := bufio.NewReader(answer.Body)
-	id, data := "", ""
+	id, data, alone := "", "", false
 	for len(ids) < n {
 		line, err := lines.ReadString('\n')
 		if err != nil {
@@ -79,9 +79,11 @@ func (w *world) events(path string, n int) (ids []int, comments []string, err er
 				w.Errorf("event %s has the data %s", id, data)
 			}
 			ids = append(ids, number)
-			data = ""
+			data, alone = "", false
+		case line == "" && alone:
+			w.Errorf("the id %s comes alone", id) // the client has not asked to go on, so no region should tell it where
 		case strings.HasPrefix(line, "id: "):
-			id = line[4:]
+			id, alone = line[4:], true
 		case strings.HasPrefix(line, "data: "):
 			data += line[6:]
 		case strings.HasPrefix(line, ": "):
@@ -191,48 +193,33 @@ func TestStreamOfALargeEvent(t *testing.T) {
 	}
 }
 
-// Closing the edge ends streams between two events, and answers who comes then.
-func TestCloseEndsStreams(t *testing.T) {
-	w := newWorld(t, &eventSource{last: 3})
-	type end struct {
-		ids []int
-		err error
-	}
-	ended := make(chan end)
-	go func() {
-		ids, _, err := w.events("/", 4)
-		ended <- end{ids, err}
-	}()
-	if !poll(func() bool { return strings.Contains(w.get("/edge/metrics").body, "requests_in_flight 1") }) {
-		t.Fatal("the stream does not begin")
-	}
-	w.edge.Close()
-	if e := <-ended; !errors.Is(e.err, io.EOF) && e.ids != nil || len(e.ids) > 3 {
-		t.Errorf("%v %v", e.ids, e.err)
-	}
-	if answer, err := w.ask(http.MethodGet, "/", http.Header{"Accept": {"text/event-stream"}}, ""); err != nil || answer.status != 503 || !strings.Contains(answer.body, "stopping") {
-		t.Errorf("%v %+v", err, answer)
+// A region that ends its stream in the middle of an event has cut it off.
+func TestStreamThatEndsInAnEvent(t *testing.T) {
+	w := newWorld(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "id: 1\ndata: {\"n\":1,\"text\":\"ü\"}\n\nid: 2\ndata: {\"n\":2,")
+	}), &eventSource{last: 3})
+	if ids, _, err := w.events("/", 3); err != nil || len(ids) != 3 || !inOrder(ids) {
+		t.Errorf("%v %v", ids, err)
 	}
 }
 
-// A long poll goes on in the next region, for as long as it has left.
-func TestLongPoll(t *testing.T) {
-	waits := make(chan string, 2)
-	w := newWorld(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		waits <- r.URL.RawQuery
-		panic(http.ErrAbortHandler)
-	}), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		waits <- r.URL.RawQuery
-		w.Header().Set("Content-Type", jsonType)
-		_, _ = io.WriteString(w, `{"after":"9"}`)
-	}))
-	answer := w.get("/v1/notifications?after=7&wait=20s")
-	first, second := <-waits, <-waits
-	if answer.body != `{"after":"9"}` || first != "after=7&wait=20s" {
-		t.Errorf("%q %+v", first, answer)
+// Closing the edge ends streams between two events, and answers who comes then.
+func TestCloseEndsStreams(t *testing.T) {
+	w := newWorld(t, &eventSource{last: 3})
+	answer, err := w.client.Get(w.server.URL)
+	check(t, err)
+	defer answer.Body.Close()
+	lines := bufio.NewReader(answer.Body)
+	for line := ""; line != ":\r\n"; { // behind the third event
+		line, err = lines.ReadString('\n')
+		check(t, err)
 	}
-	wait, err := time.ParseDuration(strings.TrimPrefix(second, "after=7&wait="))
-	if err != nil || wait > 20*time.Second || wait < 15*time.Second {
-		t.Errorf("the second region waits %s", second)
+	w.edge.Close()
+	if rest, err := io.ReadAll(lines); err != nil || string(rest) != "\r\n" {
+		t.Errorf("%q %v", rest, err)
+	}
+	if answer, err := w.ask(http.MethodGet, "/", http.Header{"Accept": {"text/event-stream"}}, ""); err != nil || answer.status != 503 || !strings.Contains(answer.body, "stopping") {
+		t.Errorf("%v %+v", err, answer)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -269,7 +270,7 @@ func TestRegionThatIsNotReady(t *testing.T) {
 		for _, host := range []string{"a", "b", "c"} {
 			b.set(host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/readyz" {
-					w.WriteHeader(503)
+					w.WriteHeader(http.StatusServiceUnavailable)
 				}
 			}))
 			time.Sleep(2 * time.Second)
@@ -353,10 +354,37 @@ func TestNoStorm(t *testing.T) {
 	})
 }
 
+// A long poll goes on in the next region, for as long as it has left.
+func TestLongPoll(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		var waits []string
+		poll := func(then func()) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/readyz" {
+					waits = append(waits, r.URL.RawQuery)
+					time.Sleep(18 * time.Second)
+					then()
+				}
+			})
+		}
+		b.set("a", poll(func() { panic(http.ErrAbortHandler) }))
+		b.set("b", poll(func() {}))
+		if got := b.ask(http.MethodGet, "/v1/notifications?after=7&wait=20s", nil); got != "b" {
+			t.Errorf("%s answers", got)
+		}
+		if got := strings.Join(waits, " "); got != "after=7&wait=20s after=7&wait=2s" {
+			t.Errorf("the regions were asked for %s", got)
+		}
+	})
+}
+
 // When nobody goes on with a stream the client is cut off in the end.
 func TestStreamThatNobodyContinues(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		b.set("a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/readyz" {
+				return
+			}
 			w.Header().Set("Content-Type", "text/event-stream")
 			_, _ = io.WriteString(w, "id: 1\ndata: x\n\n")
 			b.set("a", says(404, jsonType, "{}"))
@@ -371,8 +399,8 @@ func TestStreamThatNobodyContinues(t *testing.T) {
 		w := httptest.NewRecorder()
 		begun := time.Now()
 		defer func() {
-			if v := recover(); v != http.ErrAbortHandler {
-				t.Errorf("the stream seems whole: %v", v)
+			if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+				t.Errorf("the stream seems whole: %v", err)
 			}
 			between(t, "the time", time.Since(begun), 75*time.Second, 80*time.Second)
 			if text := w.Body.String(); text != "id: 1\ndata: x\n\n" {

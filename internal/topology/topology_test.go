@@ -135,7 +135,7 @@ func TestMistakes(t *testing.T) {
 		{"too large", strings.Repeat("#", 256<<10+1), []string{"larger than 262144 bytes"}},
 		{"two documents", write(region("a", "1")) + "---\nregions: []\n", []string{"more than one document"}},
 		{"no YAML", "regions: [", []string{"yaml"}},
-		{"unknown member", write(region("a", "1").with("adress", "x")), []string{"yaml: unmarshal errors", "field adress not found"}},
+		{"unknown member", write(region("a", "1").with("colour", "x")), []string{"yaml: unmarshal errors", "field colour not found"}},
 		{"repeated member", write(region("a", "1")) + "    api: http://b\n", []string{"yaml: unmarshal errors", `mapping key "api" already defined`}},
 		{"name", write(region("Europe", "1")), []string{`entry 1: a region's name is 1 to 32 of a-z, 0-9 and '-' and does not begin with '-': give it one instead of "Europe"`}},
 		{"path for a name", write(region("../x", "1").with("api", "http://x")), []string{`instead of "../x"`}},
