@@ -143,7 +143,7 @@ func (t *tour) play(ctx context.Context, s *regionsScreen) error {
 		if err != nil {
 			stop()
 			if !over {
-				_ = <-played // what made it stop is told
+				<-played // what made it stop is told
 			}
 			return err
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/orderledger/orderledger/cmd/orderledger/optics"
@@ -45,8 +47,12 @@ func newTrip(seed uint64, n int, base time.Time) (*trip, time.Duration, error) {
 	}, life.Arrives, err
 }
 
-// key is the idempotency key of the next command.
-func (t *trip) key() string { return fmt.Sprintf("%s-%d", t.name, t.step) }
+// key is the idempotency key of the next command. It names what is done, too: when the lives are played again, an order
+// that was made twice may come to another command at the same step.
+func (t *trip) key() string {
+	action, _ := t.next()
+	return fmt.Sprintf("%s-%d%s", t.name, t.step, strings.TrimPrefix(path.Base("/"+action), "/"))
+}
 
 func (t *trip) method() string {
 	if t.looks {

@@ -27,7 +27,7 @@ type peer struct {
 
 // follow keeps a peer's mirror level with its ledger until ctx is done. Where the topology gives the peer another
 // address, it goes on from there.
-func (p *peers) follow(ctx context.Context, n *node, other *peer) {
+func (p *peers) follow(ctx context.Context, other *peer) {
 	for ctx.Err() == nil {
 		region, followed, changed := p.find(other.name)
 		running, stop := context.WithCancel(ctx)

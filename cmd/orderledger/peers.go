@@ -178,7 +178,7 @@ func (p *peers) run(ctx context.Context, n *node) error {
 		for _, other := range p.followed() {
 			if !following[other.name] {
 				following[other.name] = true
-				running.Go(func() { p.follow(ctx, n, other) })
+				running.Go(func() { p.follow(ctx, other) })
 				running.Go(func() { other.project(ctx, n) })
 			}
 		}

@@ -245,7 +245,7 @@ func (r *roamer) live(key string) {
 // do sends a command until somebody answers it, and in a third of cases once more.
 func (r *roamer) do(path, key, body string) (commands.Answer, bool) {
 	var first []byte
-	for attempt := 0; attempt < 300; attempt++ {
+	for range 300 {
 		region := r.w.names[r.random.IntN(len(r.w.names))]
 		status, header, answer, err := r.post(region, path, key, body)
 		switch {

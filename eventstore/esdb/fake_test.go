@@ -22,6 +22,7 @@ import (
 
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/eventstore/esdb"
+	"github.com/orderledger/orderledger/internal/faultnet"
 )
 
 // A fake is a server whose answers a test decides on. It holds a ledger without events.
@@ -367,9 +368,9 @@ func openFakeImpatient(t *testing.T, f *fake) *esdb.Store {
 func TestAnotherLedgerAnswers(t *testing.T) {
 	first, second := newFake(t), newFake(t)
 	empty := startFake(t, &fake{version: "24.6.0"})
-	p := newProxy(t)
-	p.point(first.address)
-	s, err := esdb.Open(t.Context(), esdb.Config{ConnectionString: p.connection(), Patience: 300 * time.Millisecond, Logger: silent()})
+	p := faultnet.New(t, "")
+	p.Point(first.address)
+	s, err := esdb.Open(t.Context(), esdb.Config{ConnectionString: through(p), Patience: 300 * time.Millisecond, Logger: silent()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,8 +379,8 @@ func TestAnotherLedgerAnswers(t *testing.T) {
 		f    *fake
 		says string
 	}{{empty, "no ledger"}, {second, "and not"}} {
-		p.point(c.f.address)
-		p.cut()
+		p.Point(c.f.address)
+		p.Cut()
 		// What was on its way when the connection broke may have come through.
 		for deadline := time.Now().Add(5 * time.Second); ; {
 			_, err := s.Head(t.Context())
@@ -391,8 +392,8 @@ func TestAnotherLedgerAnswers(t *testing.T) {
 			}
 		}
 	}
-	p.point(first.address)
-	p.cut()
+	p.Point(first.address)
+	p.Cut()
 	if _, err := s.Head(t.Context()); err != nil {
 		t.Errorf("error %v, although the ledger is back", err)
 	}

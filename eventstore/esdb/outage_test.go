@@ -15,140 +15,11 @@ import (
 
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/eventstore/esdb"
+	"github.com/orderledger/orderledger/internal/faultnet"
 )
 
-// A proxy stands between clients and a server and does what networks do.
-type proxy struct {
-	listener net.Listener
-	work     sync.WaitGroup
-
-	mu     sync.Mutex // protects what follows
-	target string     // empty: whoever connects is cut off
-	pairs  map[*pair]struct{}
-	closed bool
-	gate   chan struct{} // closed: what comes is passed on
-}
-
-type pair struct{ client, server *net.TCPConn }
-
-func (p *pair) close() {
-	_ = p.client.Close()
-	_ = p.server.Close()
-}
-
-func newProxy(t *testing.T) *proxy {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: l, pairs: make(map[*pair]struct{}), gate: make(chan struct{})}
-	close(p.gate)
-	p.work.Go(p.accept)
-	t.Cleanup(func() {
-		p.mu.Lock()
-		p.closed = true
-		p.mu.Unlock()
-		_ = l.Close()
-		p.thaw()
-		p.cut()
-		p.work.Wait()
-	})
-	return p
-}
-
-func (p *proxy) connection() string { return "esdb://" + p.listener.Addr().String() + "?tls=false" }
-
-func (p *proxy) accept() {
-	for {
-		c, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		p.mu.Lock()
-		target := p.target
-		p.mu.Unlock()
-		s, err := net.Dial("tcp", target)
-		if err != nil {
-			_ = c.Close()
-			continue
-		}
-		made := &pair{c.(*net.TCPConn), s.(*net.TCPConn)}
-		p.mu.Lock()
-		if p.closed || p.target != target {
-			made.close()
-		}
-		p.pairs[made] = struct{}{}
-		p.mu.Unlock()
-		p.work.Go(func() { p.pass(made, made.server, made.client) })
-		p.work.Go(func() { p.pass(made, made.client, made.server) })
-	}
-}
-
-func (p *proxy) pass(of *pair, to, from *net.TCPConn) {
-	defer of.close()
-	b := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(b)
-		p.mu.Lock()
-		gate := p.gate
-		p.mu.Unlock()
-		<-gate
-		if _, err := to.Write(b[:n]); err != nil {
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// point leads new connections to another server.
-func (p *proxy) point(target string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.target = target
-}
-
-// cut breaks every connection.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.pairs {
-		c.close()
-		delete(p.pairs, c)
-	}
-}
-
-// half closes one half of every connection.
-func (p *proxy) half(client bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.pairs {
-		if client {
-			_ = c.client.CloseWrite()
-		} else {
-			_ = c.server.CloseWrite()
-		}
-	}
-}
-
-// freeze holds back everything until thaw.
-func (p *proxy) freeze() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.gate = make(chan struct{})
-}
-
-func (p *proxy) thaw() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	select {
-	case <-p.gate:
-	default:
-		close(p.gate)
-	}
-}
+// through is the connection string of what stands behind a proxy.
+func through(p *faultnet.Proxy) string { return "esdb://" + p.Addr() + "?tls=false" }
 
 func newEvent() eventstore.Event {
 	id := uuid.New()
@@ -247,38 +118,38 @@ func TestOutages(t *testing.T) {
 	fs := vfs.NewMem()
 	for name, c := range map[string]struct {
 		rounds int
-		strike func(t *testing.T, p *proxy, server **served)
+		strike func(t *testing.T, p *faultnet.Proxy, server **served)
 	}{
-		"the server is killed and started again": {20, func(t *testing.T, p *proxy, server **served) {
-			p.point("")
-			p.cut()
+		"the server is killed and started again": {20, func(t *testing.T, p *faultnet.Proxy, server **served) {
+			p.Point("")
+			p.Cut()
 			if err := (*server).Close(); err != nil {
 				t.Error(err)
 			}
 			*server = serve(t, fs, "killed", "")
-			p.point((*server).server.Addr())
+			p.Point((*server).server.Addr())
 		}},
-		"connections are cut": {20, func(_ *testing.T, p *proxy, _ **served) { p.cut() }},
-		"connections are half closed": {6, func(_ *testing.T, p *proxy, _ **served) {
-			p.half(true)
-			p.half(false)
+		"connections are cut": {20, func(_ *testing.T, p *faultnet.Proxy, _ **served) { p.Cut() }},
+		"connections are half closed": {6, func(_ *testing.T, p *faultnet.Proxy, _ **served) {
+			p.Half(true)
+			p.Half(false)
 		}},
-		"the network stands still and then breaks": {4, func(t *testing.T, p *proxy, _ **served) {
-			p.freeze()
+		"the network stands still and then breaks": {4, func(t *testing.T, p *faultnet.Proxy, _ **served) {
+			p.Freeze()
 			pass(t, 150*time.Millisecond)
-			p.cut()
-			p.thaw()
+			p.Cut()
+			p.Thaw()
 		}},
-		"the network stands still for a moment": {4, func(t *testing.T, p *proxy, _ **served) {
-			p.freeze()
+		"the network stands still for a moment": {4, func(t *testing.T, p *faultnet.Proxy, _ **served) {
+			p.Freeze()
 			pass(t, 150*time.Millisecond)
-			p.thaw()
+			p.Thaw()
 		}},
-		"nobody is there for longer than the official client looks": {1, func(t *testing.T, p *proxy, server **served) {
-			p.point("")
-			p.cut()
+		"nobody is there for longer than the official client looks": {1, func(t *testing.T, p *faultnet.Proxy, server **served) {
+			p.Point("")
+			p.Cut()
 			pass(t, 1500*time.Millisecond)
-			p.point((*server).server.Addr())
+			p.Point((*server).server.Addr())
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -293,9 +164,9 @@ func TestOutages(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			p := newProxy(t)
-			p.point(server.server.Addr())
-			s := open(t, p.connection())
+			p := faultnet.New(t, "")
+			p.Point(server.server.Addr())
+			s := open(t, through(p))
 			defer func() {
 				if err := s.Close(); err != nil {
 					t.Error(err)
@@ -393,15 +264,15 @@ func TestAServerThatNeverAnswers(t *testing.T) {
 func TestCloseDuringAnOutage(t *testing.T) {
 	server := serve(t, vfs.NewMem(), "closed", "")
 	defer func() { _ = server.Close() }()
-	p := newProxy(t)
-	p.point(server.server.Addr())
-	s, err := esdb.Open(t.Context(), esdb.Config{ConnectionString: p.connection(), Patience: time.Hour, Logger: silent()})
+	p := faultnet.New(t, "")
+	p.Point(server.server.Addr())
+	s, err := esdb.Open(t.Context(), esdb.Config{ConnectionString: through(p), Patience: time.Hour, Logger: silent()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	p.point("")
-	p.cut()
+	p.Point("")
+	p.Cut()
 	var work sync.WaitGroup
 	began := make(chan struct{}, 3)
 	for name, f := range map[string]func() error{
@@ -447,15 +318,15 @@ func TestCloseDuringAnOutage(t *testing.T) {
 func TestPatience(t *testing.T) {
 	server := serve(t, vfs.NewMem(), "patience", "")
 	defer func() { _ = server.Close() }()
-	p := newProxy(t)
-	p.point(server.server.Addr())
-	s, err := esdb.Open(t.Context(), esdb.Config{ConnectionString: p.connection(), Patience: 100 * time.Millisecond, Logger: silent()})
+	p := faultnet.New(t, "")
+	p.Point(server.server.Addr())
+	s, err := esdb.Open(t.Context(), esdb.Config{ConnectionString: through(p), Patience: 100 * time.Millisecond, Logger: silent()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	p.point("")
-	p.cut()
+	p.Point("")
+	p.Cut()
 	events := []eventstore.Event{newEvent()}
 	if _, err := s.Append(t.Context(), "order-1", eventstore.NoStream, events); err == nil || eventstore.IsConflict(err) {
 		t.Errorf("error %v, want an unknown outcome, or one that tells that it was not sent", err)
@@ -468,7 +339,7 @@ func TestPatience(t *testing.T) {
 			t.Errorf("error %v, want ErrUnreachable", err)
 		}
 	}
-	p.point(server.server.Addr())
+	p.Point(server.server.Addr())
 	if a, err := s.Append(t.Context(), "order-1", eventstore.NoStream, events); err != nil || a.Repeated {
 		t.Errorf("%+v, error %v, although the server is back", a, err)
 	}

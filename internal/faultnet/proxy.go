@@ -3,6 +3,7 @@
 package faultnet
 
 import (
+	"context"
 	"net"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func (p *pair) close() {
 // New returns a proxy that passes connections on to a target, such as 127.0.0.1:8080, until the test ends.
 func New(t testing.TB, target string) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func (p *Proxy) accept() {
 		p.mu.Unlock()
 		var s net.Conn
 		if !down {
-			s, err = net.Dial("tcp", target)
+			s, err = new(net.Dialer).DialContext(context.Background(), "tcp", target)
 		}
 		if down || err != nil {
 			_ = c.Close()
