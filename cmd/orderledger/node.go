@@ -314,7 +314,7 @@ func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
 		return err
 	}
 	n.own = head.ID
-	out := relay.Config{Name: relayName, Ledger: n.ledger, Region: c.Region, Tick: tickInterval, Log: n.log}
+	out := relay.Config{Name: relayName, Ledger: n.ledger, Region: c.Region, Log: n.log}
 	in := relay.ConsumerConfig{
 		Apply: n.apply, Ledger: n.reader, Source: head.ID, Lanes: head.Lanes, Log: n.log,
 		Suspect: func(err error) bool { return errors.Is(err, projections.ErrUnreached) },
@@ -322,7 +322,7 @@ func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
 	if c.Bus == nil {
 		bus := relay.NewInProcess()
 		n.opened(bus.Close)
-		out.Bus, in.Bus = bus, bus
+		out.Bus, in.Bus, out.Tick = bus, bus, tickInterval
 	} else {
 		topic := func(int) string { return c.Bus.topic }
 		out.Topic, in.Topic, in.Reject, in.Shared = topic, topic, reject, true
@@ -352,7 +352,8 @@ func (n *node) openCourier(ctx context.Context, c nodeConfig) error {
 // relayName is that of the relay, and of the stream of its checkpoints.
 const relayName = "bus"
 
-// tickInterval is how soon a quiet lane is told how far the ledger is: so long may a list lack what others show already.
+// tickInterval is how soon a quiet lane is told how far the ledger is, in one process: so long may a list lack what others
+// show already. Over a bus, where each event would cost a message for each lane, it takes a second.
 const tickInterval = 40 * time.Millisecond
 
 // openQueue makes what takes commands from the bus.
