@@ -28,6 +28,7 @@ type batch struct {
 	parked  []Parked
 	resumed []uuid.UUID // parked no longer
 	lanes   []eventstore.Position
+	floor   eventstore.Position
 	chained eventstore.Position
 	chain   eventstore.Hash
 }
@@ -41,12 +42,20 @@ type work struct {
 func newBatch(s *source, w *statements, several bool) *batch {
 	return &batch{
 		source: s, write: w, several: several, orders: make(map[uuid.UUID]*work),
-		lanes: slices.Clone(s.lanes), chained: s.chained, chain: s.chain,
+		lanes: slices.Clone(s.lanes), floor: s.floor, chained: s.chained, chain: s.chain,
 	}
 }
 
 // pass raises the checkpoint of a lane.
 func (b *batch) pass(lane int, to eventstore.Position) { b.lanes[lane] = max(b.lanes[lane], to) }
+
+// passAll raises the checkpoint of all lanes.
+func (b *batch) passAll(to eventstore.Position) {
+	for lane := range b.lanes {
+		b.pass(lane, to)
+	}
+	b.floor = max(b.floor, to)
+}
 
 // link remembers a chain hash if it is the newest.
 func (b *batch) link(at eventstore.Position, chain eventstore.Hash) {
@@ -328,17 +337,17 @@ func (b *batch) flushParked() error {
 func (b *batch) flushCheckpoint() error {
 	s := b.source
 	for lane, position := range b.lanes {
-		if position == s.lanes[lane] {
+		if position == s.lanes[lane] || position <= b.floor {
 			continue
 		}
 		if _, err := b.write.updateLane.Exec(int64(position), s.identity.ID[:], int64(s.identity.Incarnation), lane); err != nil {
 			return fmt.Errorf("writing the checkpoint: %w", err)
 		}
 	}
-	if b.chained == s.chained {
+	if b.chained == s.chained && b.floor == s.floor {
 		return nil
 	}
-	if _, err := b.write.updateChain.Exec(int64(b.chained), b.chain[:], s.identity.ID[:]); err != nil {
+	if _, err := b.write.updateSource.Exec(int64(b.chained), b.chain[:], int64(b.floor), s.identity.ID[:]); err != nil {
 		return fmt.Errorf("writing the checkpoint: %w", err)
 	}
 	return nil
@@ -359,7 +368,7 @@ func (b *batch) touched() []uuid.UUID {
 // adopt makes the source know what the batch has committed.
 func (b *batch) adopt() {
 	s := b.source
-	s.lanes, s.chained, s.chain = b.lanes, b.chained, b.chain
+	s.lanes, s.floor, s.chained, s.chain = b.lanes, b.floor, b.chained, b.chain
 	for id, w := range b.orders {
 		s.orders.put(id, w.now)
 	}

@@ -109,7 +109,7 @@ func (p *Projector) load(ctx context.Context, db queryer, s *source) error {
 		return fmt.Errorf("reading the checkpoint: %w", err)
 	}
 	var chain []byte
-	err = db.QueryRowContext(ctx, `SELECT chain_position, chain FROM sources WHERE source = $1`, id[:]).Scan(&s.chained, &chain)
+	err = db.QueryRowContext(ctx, `SELECT chain_position, chain, passed FROM sources WHERE source = $1`, id[:]).Scan(&s.chained, &chain, &s.floor)
 	if err != nil {
 		return fmt.Errorf("reading the checkpoint: %w", err)
 	}
@@ -136,7 +136,8 @@ func (p *Projector) load(ctx context.Context, db queryer, s *source) error {
 
 // loadLanes reads how far each lane of a ledger has come.
 func loadLanes(ctx context.Context, db queryer, ledger eventstore.Identity) ([]eventstore.Position, error) {
-	rows, err := db.QueryContext(ctx, `SELECT lane, position FROM lanes WHERE source = $1 AND incarnation = $2`,
+	rows, err := db.QueryContext(ctx, `SELECT l.lane, l.position, s.passed FROM lanes l JOIN sources s ON s.source = l.source
+		WHERE l.source = $1 AND l.incarnation = $2`,
 		ledger.ID[:], int64(ledger.Incarnation))
 	if err != nil {
 		return nil, err
@@ -145,14 +146,14 @@ func loadLanes(ctx context.Context, db queryer, ledger eventstore.Identity) ([]e
 	lanes := make([]eventstore.Position, ledger.Lanes)
 	for rows.Next() {
 		var lane int
-		var position eventstore.Position
-		if err := rows.Scan(&lane, &position); err != nil {
+		var position, passed eventstore.Position
+		if err := rows.Scan(&lane, &position, &passed); err != nil {
 			return nil, err
 		}
 		if lane < 0 || lane >= len(lanes) {
 			return nil, fmt.Errorf("lane %d of %d", lane, len(lanes))
 		}
-		lanes[lane] = position
+		lanes[lane] = max(position, passed)
 	}
 	return lanes, rows.Err()
 }

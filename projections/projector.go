@@ -58,6 +58,7 @@ type source struct {
 	identity eventstore.Identity
 
 	lanes   []eventstore.Position
+	floor   eventstore.Position // below which no lane is, as it is stored
 	chained eventstore.Position
 	chain   eventstore.Hash
 	parked  map[uuid.UUID]struct{}
@@ -346,9 +347,7 @@ func (p *Projector) catchUp(ctx context.Context, s *source, transactions int, se
 					return err
 				}
 			}
-			for lane := range s.lanes {
-				b.pass(lane, upTo)
-			}
+			b.passAll(upTo)
 			if upTo == head.Position {
 				b.link(upTo, head.Chain)
 			}

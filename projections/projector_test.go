@@ -75,6 +75,7 @@ func TestAppliedRevisionsAreSkipped(t *testing.T) {
 	newLife(t, l, "one", nil).deliver()
 	v, _ := caughtUp(t, l)
 	check(t, v.Exec(t.Context(), `UPDATE lanes SET position = 0`))
+	check(t, v.Exec(t.Context(), `UPDATE sources SET passed = 0`))
 	p := newProjector(t, v, l)
 	for _, d := range deliveries(t, l) {
 		check(t, p.Apply(t.Context(), []eventstore.Delivery{d}))

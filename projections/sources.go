@@ -27,9 +27,9 @@ type Source struct {
 func (v *Views) Sources(ctx context.Context) ([]Source, error) { return sources(ctx, v.reader) }
 
 func sources(ctx context.Context, db queryer) ([]Source, error) {
-	rows, err := db.QueryContext(ctx, `SELECT s.source, s.incarnation, s.lanes, s.chain_position, s.chain, min(l.position), max(l.position)
+	rows, err := db.QueryContext(ctx, `SELECT s.source, s.incarnation, s.lanes, s.chain_position, s.chain, s.passed, min(l.position), max(l.position)
 		FROM sources s JOIN lanes l ON l.source = s.source AND l.incarnation = s.incarnation
-		GROUP BY s.source, s.incarnation, s.lanes, s.chain_position, s.chain ORDER BY s.source`)
+		GROUP BY s.source, s.incarnation, s.lanes, s.chain_position, s.chain, s.passed ORDER BY s.source`)
 	if err != nil {
 		return nil, fmt.Errorf("reading checkpoints: %w", err)
 	}
@@ -38,9 +38,11 @@ func sources(ctx context.Context, db queryer) ([]Source, error) {
 	for rows.Next() {
 		var s Source
 		var chain []byte
-		if err := rows.Scan(&s.Ledger, &s.Incarnation, &s.Lanes, &s.Chained, &chain, &s.Passed, &s.Newest); err != nil {
+		var passed eventstore.Position
+		if err := rows.Scan(&s.Ledger, &s.Incarnation, &s.Lanes, &s.Chained, &chain, &passed, &s.Passed, &s.Newest); err != nil {
 			return nil, fmt.Errorf("reading checkpoints: %w", err)
 		}
+		s.Passed, s.Newest = max(s.Passed, passed), max(s.Newest, passed)
 		copy(s.Chain[:], chain)
 		sources = append(sources, s)
 	}

@@ -20,7 +20,7 @@ type statements struct {
 	upsertParked, deleteParked *sql.Stmt
 	selectClaims               *sql.Stmt
 	addDouble, dropDoubles     *sql.Stmt
-	updateLane, updateChain    *sql.Stmt
+	updateLane, updateSource   *sql.Stmt
 }
 
 // A text is a statement's place and its SQL, which is the same for SQLite and PostgreSQL.
@@ -57,7 +57,7 @@ func (w *statements) texts() []text {
 		{&w.addDouble, insertion("doubles", "business_unit, order_id, source", 1)},
 		{&w.dropDoubles, `DELETE FROM doubles WHERE business_unit = $1 AND order_id = $2`},
 		{&w.updateLane, `UPDATE lanes SET position = $1 WHERE source = $2 AND incarnation = $3 AND lane = $4`},
-		{&w.updateChain, `UPDATE sources SET chain_position = $1, chain = $2 WHERE source = $3`},
+		{&w.updateSource, `UPDATE sources SET chain_position = $1, chain = $2, passed = $3 WHERE source = $4`},
 	}
 }
 

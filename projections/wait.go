@@ -46,9 +46,9 @@ func (v *Views) WaitFor(ctx context.Context, mark eventstore.Mark, order *uuid.U
 }
 
 const (
-	selectPassed = `SELECT s.incarnation, min(l.position) FROM sources s
+	selectPassed = `SELECT s.incarnation, s.passed, min(l.position) FROM sources s
 		JOIN lanes l ON l.source = s.source AND l.incarnation = s.incarnation
-		WHERE s.source = $1 GROUP BY s.incarnation`
+		WHERE s.source = $1 GROUP BY s.incarnation, s.passed`
 	selectShowing = `SELECT
 		COALESCE((SELECT revision FROM orders WHERE order_id = $1 AND source = $2), -1),
 		EXISTS (SELECT 1 FROM parked WHERE source = $2 AND order_id = $1)`
@@ -57,8 +57,9 @@ const (
 // reached reports whether the rows show what a mark marks.
 func (v *Views) reached(ctx context.Context, mark eventstore.Mark, order *uuid.UUID) (bool, error) {
 	var incarnation uint32
-	var passed int64
-	err := v.ask.passed.QueryRowContext(ctx, mark.Ledger[:]).Scan(&incarnation, &passed)
+	var all, each int64
+	err := v.ask.passed.QueryRowContext(ctx, mark.Ledger[:]).Scan(&incarnation, &all, &each)
+	passed := max(all, each)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return false, ErrUnknownLedger
