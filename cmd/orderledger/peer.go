@@ -151,8 +151,16 @@ func (o *peer) projectSome(ctx context.Context, n *node, followed *bool) error {
 	if err := o.mirror.Wait(ctx, head.Incarnation, head.Position+1); err != nil && !errors.Is(err, mirror.ErrBranched) {
 		return err
 	}
+	select { // what comes one by one goes into one transaction
+	case <-ctx.Done():
+	case <-time.After(gatherTime):
+	}
 	return nil
 }
+
+// gatherTime is how much later rows of other regions' orders come than their events, so that there are fewer
+// transactions.
+const gatherTime = 10 * time.Millisecond
 
 // outgoing is the queue in which commands wait for another region.
 func outgoing(b *busAddress, region string) string { return b.commands + "-" + region }
