@@ -119,32 +119,33 @@ func (t *tour) play(ctx context.Context, s *regionsScreen) error {
 		return fmt.Errorf("starting the regions: %w", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
+	var err error // of the crowd
+	played := make(chan struct{})
+	go func() {
+		defer close(played)
+		err = t.crowd.run(ctx)
+	}()
+	defer func() { <-played }()
 	defer stop()
-	played := make(chan error, 1)
-	go func() { played <- t.crowd.run(ctx) }()
 	tick := time.NewTicker(tourInterval)
 	defer tick.Stop()
-	for over := false; !over || t.level.IsZero(); {
+	over := (<-chan struct{})(played)
+	for over != nil || t.level.IsZero() {
 		select {
-		case err := <-played:
+		case <-over:
 			if err != nil && ctx.Err() == nil {
-				err = &exitError{exitDifferent, err}
+				return &exitError{exitDifferent, err}
 			}
 			if err != nil {
 				return err
 			}
-			over = true
+			over = nil
 		case <-tick.C:
 		}
-		err := t.goOn(ctx, s.tell)
-		if err == nil {
-			err = s.show(ctx)
+		if err := t.goOn(ctx, s.tell); err != nil {
+			return err
 		}
-		if err != nil {
-			stop()
-			if !over {
-				<-played // what made it stop is told
-			}
+		if err := s.show(ctx); err != nil {
 			return err
 		}
 	}

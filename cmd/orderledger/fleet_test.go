@@ -25,7 +25,10 @@ func TestCutOff(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
-			asked <- struct{}{}
+			select {
+			case asked <- struct{}{}:
+			case <-answer: // the client has asked once more
+			}
 			<-answer
 		}
 	}))

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strconv"
 
 	"github.com/orderledger/orderledger/internal/topology"
@@ -71,6 +72,9 @@ func (s *serveCommand) several(c *nodeConfig) (err error) {
 	if !ok {
 		return nil // opening the node says so
 	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryTarget + int64(len(here.Follows))*peerMemory)
+	}
 	if s.Bus == "" {
 		s.Bus = here.Bus
 	}
@@ -79,6 +83,10 @@ func (s *serveCommand) several(c *nodeConfig) (err error) {
 	}
 	return nil
 }
+
+// peerMemory is how much more memory the program tries to get along with for each region that it follows: the sessions of
+// another bus, and a database.
+const peerMemory = 64 << 20
 
 // readSecret reads the secret that regions share.
 func readSecret(path string) (*[32]byte, error) {
