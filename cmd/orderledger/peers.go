@@ -273,8 +273,11 @@ const confirmTimeout = 5 * time.Second
 // confirm returns nil as soon as one of the regions that follow this one has an event on its disk.
 func (p *peers) confirm(ctx context.Context, mark eventstore.Mark) error {
 	followers := p.topology.Load().Followers(p.here)
-	if len(followers) == 0 {
+	switch {
+	case len(followers) == 0:
 		return errors.New("no region follows this one")
+	case mark.Position == 0: // of a repeated append, of which not every ledger says where it stands
+		return errors.New("it is not known where the events stand")
 	}
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()

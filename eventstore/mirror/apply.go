@@ -13,7 +13,7 @@ import (
 // NeedsCatchUp then tells; either way they may be acknowledged. After an error nothing was stored, and they may be applied
 // again. Deliveries that were applied before change nothing.
 //
-// The verified end moves over all that links to it. The rest is held: at most 10,000 deliveries or 64 MiB, beyond which
+// The verified end moves over all that links to it, and readers see it append by append. The rest is held: at most 10,000 deliveries or 64 MiB, beyond which
 // the feed must bring them. Before the first contact with the ledger everything is held.
 func (m *Mirror) Apply(ctx context.Context, deliveries []eventstore.Delivery) error {
 	if err := m.alive(ctx); err != nil {

@@ -3,6 +3,7 @@ package mirror_test
 import (
 	"bytes"
 	"errors"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,13 +32,15 @@ func followed(t *testing.T, n int, log *logBook) (m *mirror.Mirror, source event
 
 func TestReadersSeeWhatLinks(t *testing.T) {
 	m, source, sent := followed(t, 6, nil)
-	for _, c := range []struct{ deliver, seen, held int }{{0, 1, 0}, {3, 1, 1}, {3, 1, 1}, {5, 1, 2}, {1, 2, 2}, {1, 2, 2}, {2, 4, 1}, {3, 4, 1}, {4, 6, 0}} {
+	for _, c := range []struct{ deliver, verified, held int }{{0, 1, 0}, {3, 1, 1}, {3, 1, 1}, {5, 1, 2}, {1, 2, 2}, {1, 2, 2}, {2, 4, 1}, {3, 4, 1}, {4, 6, 0}} {
 		apply(t, m, sent[c.deliver])
-		checkEqual(t, m, public(t, source)[:c.seen])
+		checkVerified(t, m, public(t, source)[:c.verified])
 		if s := m.Status(); s.Held != c.held {
 			t.Errorf("after event %d %d deliveries are held, want %d", c.deliver, s.Held, c.held)
 		}
 	}
+	catchUp(t, m, source)
+	checkEqual(t, m, public(t, source))
 	if h, want := head(t, m), head(t, source); h.Identity != want.Identity || h.Chain != want.Chain {
 		t.Errorf("head %+v, want %+v", h, want)
 	}
@@ -47,7 +50,7 @@ func TestABatchMayBeInAnyOrder(t *testing.T) {
 	m, source, sent := followed(t, 50, nil)
 	slices.Reverse(sent)
 	apply(t, m, append(sent, sent...)...)
-	checkEqual(t, m, public(t, source))
+	checkVerified(t, m, public(t, source))
 }
 
 // TestWhatIsHeldIsDurable has everything that was acknowledged count after the mirror is opened again, although its
@@ -78,14 +81,17 @@ func TestWhatIsHeldIsDurable(t *testing.T) {
 		t.Errorf("status %+v, want 8 deliveries held", s)
 	}
 	apply(t, m, sent[0])
-	checkEqual(t, m, public(t, ledger)[:2])
+	checkVerified(t, m, public(t, ledger)[:2])
 	apply(t, m, sent[2])
-	checkEqual(t, m, public(t, ledger))
+	checkVerified(t, m, public(t, ledger))
 }
 
 func TestHeldBeforeTheFirstContact(t *testing.T) {
 	ledger := newLedger(t)
 	m := openMirror(t, "", ledger, nil)
+	if !m.NeedsCatchUp(time.Now()) {
+		t.Error("nothing tells that the ledger must be read")
+	}
 	fill(t, ledger, 10)
 	apply(t, m, deliveries(head(t, ledger).Identity, public(t, ledger))...)
 	if _, err := m.Head(t.Context()); !errors.Is(err, mirror.ErrUnreached) {
@@ -120,7 +126,7 @@ func TestWhatDoesNotBelongIsNotKept(t *testing.T) {
 		t.Errorf("log %s", &log)
 	}
 	apply(t, m, sent...)
-	checkEqual(t, m, public(t, source))
+	checkVerified(t, m, public(t, source))
 }
 
 // forge changes what is delivered.
@@ -147,7 +153,7 @@ func TestForgedDeliveries(t *testing.T) {
 			forged := forge(sent[2], change)
 			apply(t, m, sent[0], forged)
 			apply(t, m, sent[1], sent[4])
-			checkEqual(t, m, public(t, source)[:2])
+			checkVerified(t, m, public(t, source)[:2])
 			catchUp(t, m, source)
 			checkEqual(t, m, public(t, source))
 			if log.count("level=ERROR") != 1 || log.count("position="+position(forged)) != 1 {
@@ -170,7 +176,7 @@ func TestForgedLate(t *testing.T) {
 	var log logBook
 	m, source, sent := followed(t, 3, &log)
 	apply(t, m, sent...)
-	if m.NeedsCatchUp(time.Now()) {
+	if status := confirm(t, m, 0, sent[2].Position); status != http.StatusOK || m.NeedsCatchUp(time.Now()) {
 		t.Error("the ledger must be read before anything was forged")
 	}
 	apply(t, m, forge(sent[1], func(e *eventstore.Recorded) { e.Data[0] ^= 1; e.Chain[0] ^= 1 }))
@@ -186,9 +192,9 @@ func TestTheTrueOneReplacesAForgedOne(t *testing.T) {
 	m, source, sent := followed(t, 4, &log)
 	apply(t, m, forge(sent[1], func(e *eventstore.Recorded) { e.Data[0] ^= 1 }), sent[3])
 	apply(t, m, sent[0], sent[1])
-	checkEqual(t, m, public(t, source)[:2])
+	checkVerified(t, m, public(t, source)[:2])
 	apply(t, m, sent[2])
-	checkEqual(t, m, public(t, source))
+	checkVerified(t, m, public(t, source))
 	if log.count("level=ERROR") != 1 || m.Status().Held != 0 {
 		t.Errorf("%d held, log %s", m.Status().Held, &log)
 	}
@@ -239,7 +245,7 @@ func TestTheDiskIsFull(t *testing.T) {
 	if err := m.CatchUp(t.Context(), source); err == nil {
 		t.Fatal("events were taken that have no room")
 	}
-	checkEqual(t, m, public(t, source)[:10])
+	checkVerified(t, m, public(t, source)[:10])
 	if s := m.Status(); s.Held != 0 || !m.NeedsCatchUp(time.Now()) {
 		t.Errorf("status %+v", s)
 	}
@@ -247,7 +253,7 @@ func TestTheDiskIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	apply(t, m, sent[10:200]...)
-	checkEqual(t, m, public(t, source)[:200])
+	checkVerified(t, m, public(t, source)[:200])
 	catchUp(t, m, source)
 	checkEqual(t, m, public(t, source))
 	if s := m.Status(); s.Err != nil {
@@ -264,8 +270,23 @@ func TestNeedsCatchUp(t *testing.T) {
 				t.Errorf("%s: %v, want %v", when, got, want)
 			}
 		}
+		// whole tells that an event is the last one of its append.
+		whole := func(d eventstore.Delivery) {
+			t.Helper()
+			if status := confirm(t, m, 0, d.Position); status != http.StatusOK {
+				t.Errorf("status %d", status)
+			}
+		}
 		needs(false, "after the first contact")
 		apply(t, m, sent[0])
+		time.Sleep(19 * time.Millisecond)
+		needs(false, "half an append for a moment")
+		if s := m.Status(); s.Lag == 0 || s.Behind != 19*time.Millisecond || s.Head.Position != 0 || s.Events != 1 {
+			t.Errorf("status %+v", s)
+		}
+		time.Sleep(time.Millisecond)
+		needs(true, "half an append for long")
+		whole(sent[0])
 		needs(false, "level")
 
 		apply(t, m, sent[2])
@@ -274,23 +295,38 @@ func TestNeedsCatchUp(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		needs(true, "held for long")
 		apply(t, m, sent[1])
+		whole(sent[2])
 		needs(false, "linked")
 		if s := m.Status(); s.Lag != 0 || s.Behind != 0 {
 			t.Errorf("status %+v", s)
 		}
+
+		apply(t, m, sent[4], sent[6])
+		time.Sleep(200 * time.Millisecond)
+		apply(t, m, sent[3])
+		whole(sent[4])
+		time.Sleep(200 * time.Millisecond)
+		needs(false, "others have linked")
+		time.Sleep(50 * time.Millisecond)
+		needs(true, "held since then")
+		apply(t, m, sent[5])
+		whole(sent[6])
+		needs(false, "linked again")
 
 		tick := sent[9]
 		tick.Event = nil
 		apply(t, m, tick)
 		time.Sleep(999 * time.Millisecond)
 		needs(false, "told of more for a moment")
-		apply(t, m, sent[3]) // not all of it
+		apply(t, m, sent[7]) // not all of it
+		whole(sent[7])
 		time.Sleep(time.Millisecond)
 		needs(true, "told of more for a second")
-		if s := m.Status(); s.Lag < 6 || s.Behind != time.Second || s.Source != tick.Position {
+		if s := m.Status(); s.Lag < 2 || s.Behind != time.Second || s.Source != tick.Position {
 			t.Errorf("status %+v", s)
 		}
-		apply(t, m, sent[4:]...)
+		apply(t, m, sent[8:]...)
+		whole(sent[9])
 		needs(false, "level again")
 
 		tick.Position += 1000

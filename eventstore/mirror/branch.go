@@ -35,8 +35,10 @@ func (m *Mirror) branch(ctx context.Context, source eventstore.Reader, id events
 		if err != nil {
 			return err
 		}
-		s.end, s.chain = common.position, common.chain
-		lost = uint64(n)
+		s.end, s.chain, s.tail = common.position, common.chain, string(eventstore.RecordStream(common.record))
+		if lost = uint64(n); lost > 0 { // the backup ends here, and so does an append
+			s.shown, s.shownChain = s.end, s.chain
+		}
 		s.events -= lost
 		if err := s.identify(ctx, id); err != nil {
 			return err

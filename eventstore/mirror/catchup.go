@@ -9,8 +9,9 @@ import (
 )
 
 // CatchUp reads the ledger from the verified end to its head, in transactions of at most 1,000 events or 4 MiB, and
-// checks every event against the chain. What was held and contradicts the ledger is dropped and logged. Status shows how
-// far it is. What was stored stays when it fails.
+// checks every event against the chain. When it has returned nil, readers see everything up to the head that the ledger
+// had at the call. What was held and contradicts the ledger is dropped and logged. Status shows how far it is. What was
+// stored stays when it fails.
 //
 // It returns [ErrForeign] for another ledger, [ErrOlder] for one that has lost what the mirror has verified, and
 // [ErrAltered], with the position, for one whose history is another. These stay until a person acts; what the mirror has
@@ -173,8 +174,8 @@ func (m *Mirror) extend(ctx context.Context, incarnation uint32, events []events
 	return altered
 }
 
-// settle compares the verified events with the ledger's head, up to which it was read, and drops the deliveries that were
-// held before that although the ledger does not hold them. Newest is the last of those.
+// settle compares the verified events with the ledger's head, up to which it was read, shows them, and drops the deliveries
+// that were held before that although the ledger does not hold them. Newest is the last of those.
 func (m *Mirror) settle(ctx context.Context, head eventstore.Head, newest int64) error {
 	last, _, err := newestAt(ctx, m.reader, min(head.Position, maxPosition))
 	if err != nil {
@@ -183,12 +184,18 @@ func (m *Mirror) settle(ctx context.Context, head eventstore.Head, newest int64)
 	if head.Chain != (eventstore.Hash{}) && head.Chain != last.chain {
 		return fmt.Errorf("%w: up to position %d its events do not add up to the hash of its head", ErrAltered, head.Position)
 	}
-	if s, _ := m.snapshot(); s.held == 0 {
+	if s, _ := m.snapshot(); s.held == 0 && s.shown >= last.position {
 		return nil
 	}
 	return m.transact(ctx, func(s *step) error {
 		s.feed = true
+		if err := s.show(ctx, head.Position); err != nil {
+			return err
+		}
 		if _, err := s.advance(ctx, nil); err != nil {
+			return err
+		}
+		if err := s.release(ctx); err != nil {
 			return err
 		}
 		rows, err := s.tx.QueryContext(ctx, `DELETE FROM held WHERE seq <= ? AND (incarnation <> ? OR position > ?) RETURNING position`,

@@ -36,9 +36,12 @@ type HandlerConfig struct {
 //	GET /{ledger}?incarnation=&position=&wait=
 //
 // where wait is a duration such as 5s, at most [LongestWait], or is left out. As soon as the mirror of the ledger has
-// come to the position, as [Mirror.Wait] says, the answer is 200 with how far it is:
+// come to the position, the answer is 200 with how far it is, durably:
 //
 //	{"ledger": …, "incarnation": …, "position": …, "chain": …}
+//
+// The position must be that of the last event of an append: readers see everything up to it then, even should the ledger
+// never be reached again.
 //
 // 404 tells that there is no mirror of the ledger, 409 that it is in a later incarnation, 503 that it has not come so far
 // in time. The handler checks nobody: whoever reaches it is answered.
@@ -83,7 +86,7 @@ func (c *HandlerConfig) confirm(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), min(wait, LongestWait))
 	defer cancel()
-	switch err := m.Wait(ctx, uint32(incarnation), eventstore.Position(position)); {
+	switch err := m.confirm(ctx, uint32(incarnation), eventstore.Position(position)); {
 	case errors.Is(err, ErrBranched):
 		c.Fail(w, r, http.StatusConflict, "The ledger went on from a backup: the mirror is in a later incarnation.")
 		return
@@ -96,6 +99,23 @@ func (c *HandlerConfig) confirm(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	_ = json.NewEncoder(w).Encode(headBody{ledger, s.identity.Incarnation, s.end, s.chain}) // the client has gone away
+}
+
+// confirm returns when the append that ends at a position is durable here, and readers see it.
+func (m *Mirror) confirm(ctx context.Context, incarnation uint32, p eventstore.Position) error {
+	if err := m.await(ctx, incarnation, func(s *state) bool { return s.end >= p }); err != nil {
+		return err
+	}
+	if s, _ := m.snapshot(); s.shown >= p {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx) // it has come in time
+	return m.transact(ctx, func(s *step) error {
+		if s.identity.Incarnation != incarnation {
+			return ErrBranched
+		}
+		return s.show(ctx, p)
+	})
 }
 
 // problem answers in the form of RFC 9457.
@@ -116,9 +136,10 @@ type Client struct {
 // none.
 var ErrUnconfirmed = errors.New("no mirror has confirmed the position")
 
-// Wait returns nil as soon as the mirror of a ledger in the other process has come to a position, which is then durable
-// there. It asks once, and waits until ctx is done or [LongestWait] is over. It returns [ErrUnconfirmed] where the mirror
-// answers that it is not so far, and other errors where it does not answer.
+// Wait returns nil as soon as the mirror of a ledger in the other process has come to a position, at which an append ends:
+// everything up to it is then durable there, and visible. It asks once, and waits until ctx is done or [LongestWait] is
+// over. It returns [ErrUnconfirmed] where the mirror answers that it is not so far, and other errors where it does not
+// answer.
 func (c *Client) Wait(ctx context.Context, ledger uuid.UUID, incarnation uint32, position eventstore.Position) error {
 	if err := c.ask(ctx, ledger, incarnation, position); err != nil {
 		return fmt.Errorf("asking for position %d of ledger %s at %s: %w", position, ledger, c.URL, err)

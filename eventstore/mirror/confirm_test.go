@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/eventstore/mirror"
 )
 
@@ -35,6 +37,16 @@ func serve(t *testing.T, m *mirror.Mirror) (server *httptest.Server, client *mir
 	})))
 	t.Cleanup(server.Close)
 	return server, &mirror.Client{URL: server.URL + "/v1/mirrors/", HTTP: server.Client(), Token: "secret"}
+}
+
+// confirm asks whether the append that ends at a position is there now, and returns the status of the answer.
+func confirm(t *testing.T, m *mirror.Mirror, incarnation uint32, p eventstore.Position) int {
+	t.Helper()
+	id, _ := m.Identity()
+	answer := httptest.NewRecorder()
+	mirror.NewHandler(mirror.HandlerConfig{Mirror: func(uuid.UUID) *mirror.Mirror { return m }}).ServeHTTP(answer,
+		httptest.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("/%s?incarnation=%d&position=%d", id.ID, incarnation, p), nil))
+	return answer.Code
 }
 
 func TestConfirm(t *testing.T) {

@@ -96,7 +96,7 @@ func (m *Mirror) migrate(ctx context.Context) error {
 	if _, err := tx.ExecContext(ctx, tables); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO ledger (id, events) VALUES (?, 0)`, m.ledger[:]); err != nil {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO ledger (id, events, shown) VALUES (?, 0, 0)`, m.ledger[:]); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", application, schema)); err != nil {
@@ -115,7 +115,8 @@ type asker interface {
 func load(ctx context.Context, db asker) (s state, err error) {
 	var id uuid.UUID
 	var lanes, format, incarnation sql.NullInt64
-	err = db.QueryRowContext(ctx, `SELECT id, lanes, format, incarnation, events FROM ledger`).Scan(&id, &lanes, &format, &incarnation, &s.events)
+	err = db.QueryRowContext(ctx, `SELECT id, lanes, format, incarnation, events, shown FROM ledger`).
+		Scan(&id, &lanes, &format, &incarnation, &s.events, &s.shown)
 	if err != nil {
 		return s, fmt.Errorf("reading which ledger it is: %w", err)
 	}
@@ -126,8 +127,13 @@ func load(ctx context.Context, db asker) (s state, err error) {
 		return s, fmt.Errorf("reading where it ends: %w", err)
 	}
 	if ok {
-		s.end, s.chain = last.position, last.chain
+		s.end, s.chain, s.tail = last.position, last.chain, string(eventstore.RecordStream(last.record))
 	}
+	seen, _, err := newestAt(ctx, db, s.shown)
+	if err != nil {
+		return s, fmt.Errorf("reading what readers see: %w", err)
+	}
+	s.shown, s.shownChain = seen.position, seen.chain
 	err = db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(length(record)), 0) FROM held`).Scan(&s.held, &s.heldBytes)
 	if err != nil {
 		return s, fmt.Errorf("reading what it holds: %w", err)

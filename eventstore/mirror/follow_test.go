@@ -224,9 +224,8 @@ func TestASubscriptionThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, source, _ := followed(t, 10, nil)
 		var asked atomic.Int64
-		silent := &gated{Reader: changed{Reader: source, fail: func() error { return errors.New("broken") }}, open: func() error { asked.Add(1); return nil }}
-		silent.all = source
-		stop := running(t, func(ctx context.Context) error { return m.FollowFeed(ctx, silent) })
+		gate := &gated{Reader: source, open: func() error { asked.Add(1); return nil }, broken: errors.New("broken")}
+		stop := running(t, func(ctx context.Context) error { return m.FollowFeed(ctx, gate) })
 		time.Sleep(time.Second)
 		checkEqual(t, m, public(t, source))
 		fill(t, source.(*pebblestore.Store), 3)
@@ -278,11 +277,11 @@ func TestFollowEndsWithTheMirror(t *testing.T) {
 	}
 }
 
-// A gated ledger may fail to tell its head.
+// A gated ledger may fail to tell its head, or to be subscribed to.
 type gated struct {
 	eventstore.Reader
-	open func() error
-	all  eventstore.Reader // what ReadAll reads instead; nil: the same
+	open   func() error
+	broken error // of Subscribe
 }
 
 func (g *gated) Head(ctx context.Context) (eventstore.Head, error) {
@@ -292,9 +291,9 @@ func (g *gated) Head(ctx context.Context) (eventstore.Head, error) {
 	return g.Reader.Head(ctx)
 }
 
-func (g *gated) ReadAll(ctx context.Context, after eventstore.Position, f eventstore.Filter) sequence {
-	if g.all != nil {
-		return g.all.ReadAll(ctx, after, f)
+func (g *gated) Subscribe(ctx context.Context, after eventstore.Position, f eventstore.Filter) sequence {
+	if g.broken != nil {
+		return func(yield func(eventstore.Recorded, error) bool) { yield(eventstore.Recorded{}, g.broken) }
 	}
-	return g.Reader.ReadAll(ctx, after, f)
+	return g.Reader.Subscribe(ctx, after, f)
 }

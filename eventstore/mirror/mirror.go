@@ -11,6 +11,12 @@
 // if hashing it onto the hash at the end gives the hash that the event carries. What does not link is held, and what
 // stays away is read from the ledger's feed by [Mirror.CatchUp].
 //
+// Readers see appends whole, as in the ledger itself: half of one would make half an answer to a command. No event says
+// that it is the last one of its append, but an append is of one stream. What is verified is therefore shown up to where
+// an event of another stream follows, up to where the ledger ended when it was read last, and up to where its own region
+// says that an append has ended, when it asks for a confirmation; see [NewHandler]. The rest, which is of one stream, is
+// durable and waits: for a moment, or as long as the ledger cannot be read.
+//
 // What the feed says counts. A delivery that it contradicts was forged or damaged on the bus and is replaced. A feed that
 // contradicts what was verified before is believed no more: [ErrAltered], [ErrOlder].
 //
@@ -92,11 +98,16 @@ type Mirror struct {
 
 // state is what stands in the file.
 type state struct {
-	identity  eventstore.Identity // but for the id, zero before the first contact
-	known     bool                // there was a first contact
-	end       eventstore.Position // of the newest verified event
-	chain     eventstore.Hash     // of the same
-	events    uint64
+	identity eventstore.Identity // but for the id, zero before the first contact
+	known    bool                // there was a first contact
+	end      eventstore.Position // of the newest verified event
+	chain    eventstore.Hash     // of the same
+	tail     string              // its stream
+	events   uint64              // up to the verified end
+
+	shown      eventstore.Position // of the newest event that readers see, which ends an append
+	shownChain eventstore.Hash     // of the same
+
 	held      int
 	heldBytes int
 }

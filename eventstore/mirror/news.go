@@ -8,18 +8,19 @@ import (
 
 const (
 	linkTime = 250 * time.Millisecond // how long deliveries may be held without any that links
-	tickTime = time.Second            // how long the verified end may be behind what was told of the ledger
+	hideTime = 20 * time.Millisecond  // how long readers may see nothing new while something verified waits
+	tickTime = time.Second            // how long readers may see less than the ledger was told to have
 	silence  = 10 * time.Second       // how long nothing may be heard of the ledger
 )
 
 // news is what was heard of the ledger since the mirror was opened.
 type news struct {
-	caughtUp bool // at least once
-	catching bool // now
-	asked    bool // something has come that only the feed can settle
+	catching bool // CatchUp runs
+	asked    bool // it must run, for a reason that stays until it has
 
 	heard  time.Time           // when something came from the ledger last
 	stuck  time.Time           // since when deliveries are held and the verified end has not moved; zero: none are held
+	hidden time.Time           // since when something verified is not shown and what is shown has not moved; zero: all is
 	due    told                // what was told first of what is still missing
 	latest told                // what was told last
 	head   eventstore.Position // of the ledger, as far as it is known
@@ -52,17 +53,23 @@ func (t *trouble) set(err error, now time.Time) {
 }
 
 func (n *news) begin(now time.Time, s state) {
-	n.heard, n.head = now, s.end
-	n.move(now, s, true)
+	n.asked, n.heard, n.head = true, now, s.end
+	n.move(now, s, s)
 }
 
-// move notes that the state has changed.
-func (n *news) move(now time.Time, s state, advanced bool) {
+// move notes that the state is another one than before.
+func (n *news) move(now time.Time, before, s state) {
 	switch {
 	case s.held == 0:
 		n.stuck = time.Time{}
-	case advanced || n.stuck.IsZero():
+	case s.end != before.end || n.stuck.IsZero():
 		n.stuck = now
+	}
+	switch {
+	case s.shown == s.end:
+		n.hidden = time.Time{}
+	case s.shown != before.shown || n.hidden.IsZero():
+		n.hidden = now
 	}
 	n.head = max(n.head, s.end)
 	reached := n.reached(s)
@@ -73,8 +80,8 @@ func (n *news) move(now time.Time, s state, advanced bool) {
 	}
 }
 
-// reached is the position up to which nothing is missing.
-func (n *news) reached(s state) eventstore.Position { return max(s.end, n.passed) }
+// reached is the position up to which readers see everything.
+func (n *news) reached(s state) eventstore.Position { return max(s.shown, n.passed) }
 
 // tell notes that the ledger is at a position at least.
 func (n *news) tell(now time.Time, s state, p eventstore.Position) {
@@ -91,14 +98,17 @@ func (n *news) tell(now time.Time, s state, p eventstore.Position) {
 }
 
 // NeedsCatchUp reports whether the ledger must be read: CatchUp has not succeeded since the mirror was opened or has
-// failed since, deliveries have come that do not link for a moment or contradict what is known, the ledger is further than
-// the verified end for a second, or nothing was heard of it for ten. It does no I/O.
+// failed since, deliveries have come that do not link for a moment or contradict what is known, something verified may be
+// half an append, readers see less than the ledger was told to have for a second, or nothing was heard of it for ten. It
+// does no I/O.
 func (m *Mirror) NeedsCatchUp(now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := &m.news
 	switch {
-	case !n.caughtUp || n.asked:
+	case n.asked:
+		return true
+	case !n.hidden.IsZero() && now.Sub(n.hidden) >= hideTime:
 		return true
 	case !n.stuck.IsZero() && now.Sub(n.stuck) >= linkTime:
 		return true
@@ -109,14 +119,14 @@ func (m *Mirror) NeedsCatchUp(now time.Time) bool {
 }
 
 // noteStep notes what a transaction has found.
-func (m *Mirror) noteStep(s *step, advanced bool) {
+func (m *Mirror) noteStep(s *step, before state) {
 	now := m.now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s.overflow || s.forged > 0 && !s.feed {
 		m.news.asked = true
 	}
-	m.news.move(now, s.state, advanced)
+	m.news.move(now, before, s.state)
 }
 
 // noteApplied notes how Apply went.
@@ -175,7 +185,7 @@ func (m *Mirror) noteCaughtUp(begun time.Time, head eventstore.Head, err error) 
 		n.asked = true
 		return
 	}
-	n.caughtUp, n.heard, n.passed = true, now, head.Position
+	n.heard, n.passed = now, head.Position
 	// What was told before and is not there was never true.
 	for _, t := range []*told{&n.due, &n.latest} {
 		if !t.at.After(begun) {
@@ -183,7 +193,7 @@ func (m *Mirror) noteCaughtUp(begun time.Time, head eventstore.Head, err error) 
 		}
 	}
 	n.head = max(head.Position, m.state.end, n.due.position, n.latest.position)
-	n.move(now, m.state, false)
+	n.move(now, m.state, m.state)
 }
 
 // ask lets NeedsCatchUp be true.

@@ -9,7 +9,7 @@ import (
 	"github.com/orderledger/orderledger/eventstore"
 )
 
-// Head tells which ledger is mirrored, and the verified end: position and hash of the newest event that readers see.
+// Head tells which ledger is mirrored, and position and hash of the newest event that readers see, which ends an append.
 // Before the first contact it returns [ErrUnreached].
 func (m *Mirror) Head(ctx context.Context) (eventstore.Head, error) {
 	if err := m.alive(ctx); err != nil {
@@ -23,7 +23,7 @@ func (m *Mirror) Head(ctx context.Context) (eventstore.Head, error) {
 }
 
 func (s *state) head() eventstore.Head {
-	return eventstore.Head{Identity: s.identity, Position: s.end, Chain: s.chain}
+	return eventstore.Head{Identity: s.identity, Position: s.shown, Chain: s.shownChain}
 }
 
 // ReadStream implements [eventstore.Reader]. It yields [ErrBranched] when a new incarnation begins.
@@ -38,7 +38,7 @@ func (m *Mirror) ReadStream(ctx context.Context, stream string, from uint64, dir
 	name := []byte(stream)
 	return func(yield func(eventstore.Recorded, error) bool) {
 		for {
-			chunk, full, err := m.chunk(ctx, s, query, name, int64(min(from, uint64(maxPosition))), int64(s.end))
+			chunk, full, err := m.chunk(ctx, s, query, name, int64(min(from, uint64(maxPosition))), int64(s.shown))
 			if err != nil {
 				yield(eventstore.Recorded{}, err)
 				return
@@ -67,7 +67,7 @@ func (m *Mirror) ReadStream(ctx context.Context, stream string, from uint64, dir
 func (m *Mirror) ReadAll(ctx context.Context, after eventstore.Position, filter eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
 	s, _ := m.snapshot()
 	return func(yield func(eventstore.Recorded, error) bool) {
-		if err := m.between(ctx, s, &after, s.end, filter, yield); err != nil && !errors.Is(err, errStop) {
+		if err := m.between(ctx, s, &after, s.shown, filter, yield); err != nil && !errors.Is(err, errStop) {
 			yield(eventstore.Recorded{}, err)
 		}
 	}
@@ -81,7 +81,7 @@ func (m *Mirror) Subscribe(ctx context.Context, after eventstore.Position, filte
 			if !began.known { // it could not see anything yet
 				began = s
 			}
-			err := m.between(ctx, began, &after, s.end, filter, yield)
+			err := m.between(ctx, began, &after, s.shown, filter, yield)
 			if err == nil {
 				err = m.wait(ctx, moved)
 			}
@@ -131,8 +131,8 @@ func (m *Mirror) between(ctx context.Context, began state, after *eventstore.Pos
 	}
 }
 
-// chunk runs a query for events, the last argument of which is how many may come, for a sequence that began in some state. It reports whether
-// there may be more. No transaction is open when it returns, so that slow receivers hinder nobody.
+// chunk runs a query for events, the last argument of which is how many may come, for a sequence that began in some
+// state. It reports whether there may be more. No transaction is open when it returns, so that slow receivers hinder nobody.
 func (m *Mirror) chunk(ctx context.Context, began state, query string, args ...any) (_ []eventstore.Recorded, full bool, err error) {
 	if err := m.alive(ctx); err != nil {
 		return nil, false, err
@@ -182,16 +182,21 @@ func (m *Mirror) readError(ctx context.Context, err error) error {
 	return fmt.Errorf("reading the mirror in %s: %w", m.path, err)
 }
 
-// Wait waits until the mirror has the ledger's events up to a position of an incarnation: verified, durable here, and
-// visible to readers. It returns [ErrBranched] if the mirror stands in a later incarnation, where that position may be
+// Wait waits until readers see the ledger's events up to a position of an incarnation, which are then verified and durable
+// here. It returns [ErrBranched] if the mirror stands in a later incarnation, where that position may be
 // another event's. With a context that is done it tells whether that is so now.
 func (m *Mirror) Wait(ctx context.Context, incarnation uint32, position eventstore.Position) error {
+	return m.await(ctx, incarnation, func(s *state) bool { return s.shown >= position })
+}
+
+// await returns when the state of an incarnation is as wanted.
+func (m *Mirror) await(ctx context.Context, incarnation uint32, wanted func(*state) bool) error {
 	for {
 		s, moved := m.snapshot()
 		switch {
 		case s.known && s.identity.Incarnation > incarnation:
 			return fmt.Errorf("%w: it is in incarnation %d, asked was for %d", ErrBranched, s.identity.Incarnation, incarnation)
-		case s.known && s.identity.Incarnation == incarnation && s.end >= position:
+		case s.known && s.identity.Incarnation == incarnation && wanted(&s):
 			return nil
 		}
 		if err := m.wait(ctx, moved); err != nil {

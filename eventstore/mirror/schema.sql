@@ -4,7 +4,8 @@ CREATE TABLE ledger (
     lanes       INTEGER,
     format      INTEGER,
     incarnation INTEGER,
-    events      INTEGER NOT NULL -- how many stand in events
+    events      INTEGER NOT NULL, -- how many stand in events
+    shown       INTEGER NOT NULL  -- position of the newest event that readers see; it is the last one of its append
 ) STRICT;
 
 -- The verified events, from the first one on, without a gap.

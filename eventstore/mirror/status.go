@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"math"
 	"math/bits"
 	"time"
 
@@ -10,17 +9,17 @@ import (
 
 // A Status tells how a mirror stands.
 type Status struct {
-	Head     eventstore.Head     // the verified end; but for the id zero before the first contact
+	Head     eventstore.Head     // what readers see; but for the id zero before the first contact
 	Known    bool                // there was a first contact
-	Events   uint64              // that are verified
+	Events   uint64              // that are verified, whether or not readers see them yet
 	Held     int                 // deliveries that are durable, but do not link yet
 	Source   eventstore.Position // of the ledger's head, as far as it was told
 	Catching bool                // the ledger is being read
 
-	// Lag is how many events are missing of those that the ledger was told to have. Positions may have gaps: unless it is
-	// 0 it is an estimate, from how many positions an event has taken so far.
+	// Lag is how many events readers do not see of those that the ledger was told to have. Positions may have gaps: unless
+	// it is 0 it is an estimate, from how many positions an event has taken so far.
 	Lag uint64
-	// Behind is how long ago the mirror was told of something that it still lacks; 0: it lacks nothing that it knows of.
+	// Behind is how long ago the mirror was told of something that readers do not see yet; 0: there is no such thing.
 	Behind time.Duration
 	// Heard is when something came from the ledger last, or when the mirror was opened. What the ledger did since then
 	// is not in Source and Lag.
@@ -61,10 +60,7 @@ func estimate(events uint64, from, to eventstore.Position) uint64 {
 		return distance
 	}
 	high, low := bits.Mul64(distance, events)
-	if high >= uint64(from) {
-		return math.MaxUint64
-	}
-	n, rest := bits.Div64(high, low, uint64(from))
+	n, rest := bits.Div64(high, low, uint64(from)) // fits, as from is greater than events
 	if rest > 0 {
 		n++
 	}

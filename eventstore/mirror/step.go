@@ -59,8 +59,8 @@ func (m *Mirror) transact(ctx context.Context, change func(*step) error) (err er
 	if err := change(s); err != nil {
 		return err
 	}
-	if s.events != before.events {
-		if _, err := tx.ExecContext(ctx, `UPDATE ledger SET events = ?`, int64(s.events)); err != nil {
+	if s.events != before.events || s.shown != before.shown {
+		if _, err := tx.ExecContext(ctx, `UPDATE ledger SET events = ?, shown = ?`, int64(s.events), int64(s.shown)); err != nil {
 			return err
 		}
 	}
@@ -72,7 +72,7 @@ func (m *Mirror) transact(ctx context.Context, change func(*step) error) (err er
 		m.log.ErrorContext(ctx, "deliveries from the bus contradict the ledger: they were forged or damaged, and are not kept",
 			"deliveries", s.forged, "position", uint64(s.forgedAt))
 	}
-	m.noteStep(s, s.end != before.end)
+	m.noteStep(s, before)
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (m *Mirror) transact(ctx context.Context, change func(*step) error) (err er
 func (m *Mirror) adopt(s state) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s.end != m.state.end || s.identity != m.state.identity {
+	if s.end != m.state.end || s.shown != m.state.shown || s.identity != m.state.identity {
 		close(m.moved)
 		m.moved = make(chan struct{})
 	}
@@ -99,12 +99,27 @@ func (s *step) add(ctx context.Context, e *entry) error {
 	if err != nil {
 		return fmt.Errorf("the event at position %d: %w", e.position, err)
 	}
+	if r.Stream != s.tail { // an append is of one stream
+		s.shown, s.shownChain = s.end, s.chain
+	}
 	_, err = s.insert.ExecContext(ctx, int64(e.position), eventstore.RecordStream(e.record), int64(r.Revision), e.chain[:], e.record)
 	if err != nil {
 		return fmt.Errorf("storing the event at position %d: %w", e.position, err)
 	}
-	s.end, s.chain = e.position, e.chain
+	s.end, s.chain, s.tail = e.position, e.chain, r.Stream
 	s.events++
+	return nil
+}
+
+// show lets readers see what is verified up to a position, up to which the ledger's appends are whole.
+func (s *step) show(ctx context.Context, p eventstore.Position) error {
+	e, _, err := newestAt(ctx, s.tx, min(p, maxPosition))
+	if err != nil {
+		return fmt.Errorf("looking for what may be shown: %w", err)
+	}
+	if e.position > s.shown {
+		s.shown, s.shownChain = e.position, e.chain
+	}
 	return nil
 }
 
