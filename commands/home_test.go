@@ -138,8 +138,28 @@ func TestUnknownEverywhere(t *testing.T) {
 			t.Errorf("%s of %s: %d %s", path, unit, r.status, r.body)
 		}
 	}
-	if n := b.links["a"].requests(); n != 0 {
-		t.Errorf("%d requests were passed on", n)
+	if n := b.links["a"].requests(); n != 2 {
+		t.Errorf("the other region was asked %d times, want once for each command", n)
+	}
+}
+
+// An order of which the mirror has not heard yet is found where it is, and nobody guesses while that cannot be asked.
+func TestOrderYoungerThanTheMirror(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	b := w.regions["b"]
+	b.mirrors["a"].cut(t)
+	w.regions["c"].mirrors["a"].cut(t)
+	path := "/v1/orders/" + w.regions["a"].erp().submit("k", plain) + "/hold"
+	b.links["a"].set(refused)
+	if r := b.erp().post(path, "h", `{`+reason+`}`); r.status != http.StatusServiceUnavailable || r.code() != "home_unreachable" {
+		t.Errorf("while its home cannot be asked: %d %s", r.status, r.body)
+	}
+	b.links["a"].set(whole)
+	if r := b.erp().post(path, "h", `{`+reason+`}`); r.status != http.StatusOK {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if n := len(w.regions["c"].stored()) + len(b.stored()); n != 0 {
+		t.Errorf("%d events were stored elsewhere", n)
 	}
 }
 

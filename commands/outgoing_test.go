@@ -201,7 +201,7 @@ func TestOutgoingCommandsFindTheirHome(t *testing.T) {
 			t.Errorf("%s: %s", key, r.Payload)
 		}
 	}
-	if o := c.ask(message("/v1/orders/"+atA+"/close", "elsewhere", ``)); o.Code != "unknown_order" {
+	if o := c.ask(message("/v1/orders/"+atA+"/close", "elsewhere", ``)); o.Code != "not_shipped" {
 		t.Errorf("%+v", o)
 	}
 }

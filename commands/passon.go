@@ -90,7 +90,13 @@ func (h *Handler) homeOf(order uuid.UUID, from *mover, err error) *Elsewhere {
 
 // passAlong lets the next region take a new order that this one cannot store.
 func (r *routes) passAlong(ctx context.Context, k *kept, c domain.Command, err error) error {
-	if _, isNew := c.Do.(domain.Submit); !isNew || !cannotStore(err) || k.request.Header[viaHeader] != nil {
+	_, isNew := c.Do.(domain.Submit)
+	switch refused := (*domain.Refused)(nil); {
+	case r.handler.cfg.Regions == nil || k.request.Header[viaHeader] != nil:
+		return err
+	case !isNew && errors.As(err, &refused) && refused.Code == domain.CodeUnknownOrder:
+		return r.askAround(ctx, k, err)
+	case !isNew || !cannotStore(err):
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, passTimeout)
@@ -104,6 +110,28 @@ func (r *routes) passAlong(ctx context.Context, k *kept, c domain.Command, err e
 		}
 	}
 	return err
+}
+
+// askAround lets the other regions answer a command for an order of which nothing was heard here: it may be younger than
+// what the mirrors have. It returns the error as it is if none of them has the order, and that it cannot be known if one
+// of them cannot be asked.
+func (r *routes) askAround(ctx context.Context, k *kept, unknown error) error {
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+	answer := unknown
+	for _, region := range r.handler.cfg.Regions() {
+		if region.API == nil {
+			continue
+		}
+		switch p := k.passTo(ctx, region); {
+		case p.status == http.StatusNotFound && problemCode(p.body) == string(domain.CodeUnknownOrder):
+		case p.storedNothing():
+			answer = p
+		default:
+			return p
+		}
+	}
+	return answer
 }
 
 // cannotStore reports whether a command stored nothing because this region stores nothing at present.
