@@ -183,7 +183,7 @@ func newRowReader(ctx context.Context, db *sql.DB, together int) (*rowReader, er
 	for _, p := range parts {
 		switch {
 		case p.kind != "table":
-		case p.positioned:
+		case p.positioned && p.name != "lanes": // whose positions may be those before all events
 			r.queries[p.name] = `SELECT * FROM "` + p.name + `" WHERE position > $1 AND position <= $2`
 		case p.name == "order_terms":
 			r.queries[p.name] = `SELECT t.* FROM order_terms t JOIN orders o USING (business_unit, order_id, source) WHERE o.position > $1 AND o.position <= $2`
