@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -52,6 +53,9 @@ type member struct {
 // openFleet opens as many regions of places in a directory, which may hold them from an earlier time. It starts nothing.
 // Neither does it limit anybody's rate: all clients have one address.
 func openFleet(ctx context.Context, dir string, regions int, log *slog.Logger) (_ *fleet, err error) {
+	if os.Getenv("GOMEMLIMIT") == "" { // as much as if each were a process of its own
+		debug.SetMemoryLimit(int64(regions) * (memoryTarget + int64(regions-1)*peerMemory))
+	}
 	f := new(fleet)
 	defer func() {
 		if err != nil {
