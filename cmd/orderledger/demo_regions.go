@@ -73,7 +73,7 @@ func (d demoCommand) playOn(ctx context.Context, e *environment, f *fleet, data 
 	var work sync.WaitGroup
 	work.Go(func() { stop(f.run(running)) })
 	work.Go(func() { entry.Run(running) })
-	work.Go(func() { stop(serveEdge(running, entry, listener)) })
+	work.Go(func() { stop(serveHTTP(running, edge.HTTPServer(entry), listener, entry.Close)) })
 
 	t := &tour{fleet: f, crowd: crowd, orders: d.Orders, away: f.members[min(2, d.Regions-1)], least: leastOutage, begun: time.Now()}
 	if d.Exit {

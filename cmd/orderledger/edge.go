@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,7 +46,7 @@ func (c edgeCommand) Run(ctx context.Context, e *environment) error {
 	var behind sync.WaitGroup
 	behind.Go(func() { entry.Run(background) })
 	behind.Go(func() { first.Watch(background, log, current.Store) })
-	err = serveEdge(ctx, entry, listener)
+	err = serveHTTP(ctx, edge.HTTPServer(entry), listener, entry.Close)
 	stop()
 	behind.Wait()
 	return err
@@ -82,27 +80,4 @@ func (c edgeCommand) listen() (net.Listener, error) {
 		return nil, &exitError{exitUsage, err}
 	}
 	return listener, nil
-}
-
-// serveEdge answers HTTP until ctx is done. Then it ends streams, and lets what else is under way come to its end.
-func serveEdge(ctx context.Context, entry *edge.Edge, listener net.Listener) error {
-	server := edge.HTTPServer(entry)
-	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(listener) }()
-	select {
-	case err := <-stopped:
-		return fmt.Errorf("serving HTTP: %w", err)
-	case <-ctx.Done():
-	}
-	entry.Close()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	err := server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("stopping HTTP: %w", err), server.Close())
-	}
-	if served := <-stopped; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
 }

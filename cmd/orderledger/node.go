@@ -559,16 +559,22 @@ func (n *node) followers() []func(context.Context) error {
 
 // serve answers HTTP until ctx or followers are done.
 func (n *node) serve(ctx, followers context.Context, listener net.Listener) error {
-	server := web.HTTPServer(n.web)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(followers, stop)()
+	return serveHTTP(ctx, web.HTTPServer(n.web), listener, n.web.Drain)
+}
+
+// serveHTTP answers until ctx is done. Then it drains, and lets what is under way come to its end.
+func serveHTTP(ctx context.Context, server *http.Server, listener net.Listener, drain func()) error {
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Serve(listener) }()
 	select {
 	case err := <-stopped:
 		return fmt.Errorf("serving HTTP: %w", err)
 	case <-ctx.Done():
-	case <-followers.Done():
 	}
-	n.web.Drain()
+	drain()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	err := server.Shutdown(ctx)

@@ -90,6 +90,8 @@ func (c *HandlerConfig) confirm(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, ErrBranched):
 		c.Fail(w, r, http.StatusConflict, "The ledger went on from a backup: the mirror is in a later incarnation.")
 		return
+	case r.Context().Err() != nil: // whoever asked has left: another mirror was faster
+		return
 	case err != nil:
 		w.Header().Set("Retry-After", "1")
 		c.Fail(w, r, http.StatusServiceUnavailable, "The mirror has not come so far.")
