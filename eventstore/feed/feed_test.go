@@ -72,12 +72,26 @@ func TestContract(t *testing.T) {
 	}})
 }
 
-// cutting ends every other answer after some bytes, and every fifth before it has begun.
+// cutting ends every other answer after some bytes, and every fifth before it has begun. It spares what has failed four
+// times already: a client that does not get on gives up after five.
 func cutting(limit int) func(http.Handler) http.Handler {
-	var n atomic.Int64
+	var mu sync.Mutex
+	n, failed := 0, map[string]int{}
+	chance := func(url string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		n++
+		if n%5 != 0 && n%2 != 0 {
+			return n
+		}
+		if failed[url]++; failed[url] > 4 {
+			return 1
+		}
+		return n
+	}
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			switch i := n.Add(1); {
+			switch i := chance(r.URL.String()); {
 			case i%5 == 0:
 				w.WriteHeader(http.StatusServiceUnavailable)
 			case i%2 == 0:
