@@ -38,6 +38,10 @@ var refusals = map[domain.Code]string{
 	domain.CodeTooManyLines:       "The order would have too many lines.",
 	domain.CodeTooManyFulfilments: "The order has had too many fulfilments.",
 	domain.CodeTooManyHolds:       "Too many holds are open.",
+	domain.CodeStaleEpoch:         "The order has moved since.",
+	domain.CodeConflictExists:     "The conflict is known already.",
+	domain.CodeUnknownConflict:    "The order has no such conflict.",
+	domain.CodeConflictSettled:    "The conflict has been settled already.",
 	CodeBuyerKnown:                "The order's buyer is known, and one key seals all orders of a buyer. Name the buyer as the subject.",
 }
 

@@ -15,6 +15,15 @@
 // clock or store of its own. [Handler.Handle] drives it over a ledger: load, decide, append, and again where somebody
 // else was faster. [Register] puts it behind HTTP, and a [Queue] before that takes commands from a bus.
 //
+// # Several regions
+//
+// Each region writes to its own ledger alone, having read its mirrors of the others. An order may stand in several ledgers:
+// after it was sent to two regions that could not hear of each other, or after another region has taken it over
+// ([Handler.TakeOver]) or was handed it ([Handler.HandOver]). All regions agree which of them counts, see [domain.Claim];
+// commands are decided there and passed on from elsewhere ([Elsewhere]). What was done in a ledger that does not count is
+// done again in the one that does, or stands among the order's conflicts ([Handler.Reconcile], [Reconciler]). All of that
+// may be repeated, killed and repeated.
+//
 // A [Handler] is safe for concurrent use.
 package commands
 
@@ -56,8 +65,11 @@ type Config struct {
 	Enqueue func(*watermill.Message) error
 
 	// Regions returns the other regions, the next one first: it is asked when this one can store nothing. Nil: there are
-	// none. It is called for each command on an order that the ledger does not have.
+	// none. It is called for each command.
 	Regions func() []Region
+	// Asked reports whether the other regions have said what they know since this one has started: they may have taken its
+	// orders over. Until then nothing is decided over orders that exist. Nil: there is nobody to ask.
+	Asked func() bool
 	// Remote waits until another region has what a write led to, and returns nil then; nil: nobody is asked, and no answer
 	// says that another region has it.
 	Remote func(context.Context, eventstore.Mark) error
@@ -103,16 +115,19 @@ func NewHandler(ctx context.Context, cfg Config) (*Handler, error) {
 	return &Handler{cfg: cfg, store: cfg.Ledger, ledger: head.Identity, keys: cfg.Keys}, nil
 }
 
-// errChanged says that the order has changed between load and append.
-var errChanged = errors.New("the order has changed")
+// Why a command is attempted again at once.
+var (
+	errChanged  = errors.New("the order has changed") // between load and append
+	errCameHome = errors.New("the order has come home")
+)
 
 // Handle decides a command and returns when what it leads to is durable. Personal is what a submission or amendment
 // says about people, in the clear.
 //
 // It returns a [*domain.Malformed] or [*domain.Refused] for a command that leads to nothing, a [*KeyReused], an
-// [*Elsewhere] for an order whose home is another region, [ErrBusy] while too many change the same order,
-// [ErrOutcomeUnknown] where the ledger did not answer, and the errors of the ledger and of the policy. Whatever the
-// error, the same command may be sent again.
+// [*Elsewhere] for an order whose home is another region, [ErrAskingPeers] while that is not known, [ErrBusy] while too
+// many change the same order, [ErrOutcomeUnknown] where the ledger did not answer, and the errors of the ledger and of the
+// policy. Whatever the error, the same command may be sent again.
 func (h *Handler) Handle(ctx context.Context, c domain.Command, personal domain.Personal) (Result, error) {
 	return h.handle(ctx, &request{command: c, personal: personal})
 }
@@ -135,7 +150,9 @@ func (h *Handler) handle(ctx context.Context, r *request) (Result, error) {
 	for attempt := 1; ; attempt++ {
 		result, err := h.attempt(ctx, r, digest)
 		switch {
-		case errors.Is(err, errChanged) && attempt == maxAttempts:
+		case errors.Is(err, errCameHome) && attempt < maxAttempts:
+			continue
+		case (errors.Is(err, errChanged) || errors.Is(err, errCameHome)) && attempt == maxAttempts:
 			return Result{}, fmt.Errorf("order %s: %w", r.command.Order, ErrBusy)
 		case errors.Is(err, errChanged):
 			if err := pause(ctx, attempt); err != nil {
@@ -175,8 +192,8 @@ func (h *Handler) attempt(ctx context.Context, r *request, digest domain.Digest)
 	if first, done, err := step.Answered(); done || err != nil {
 		return first, err
 	}
-	if h.cfg.Regions != nil && !step.order.Exists() {
-		if first, done, err := h.elsewhere(ctx, r.command, digest); done || err != nil {
+	if h.cfg.Regions != nil {
+		if first, done, err := h.decidable(ctx, step); done || err != nil {
 			return first, err
 		}
 	}

@@ -14,6 +14,9 @@ var (
 	// ErrOutcomeUnknown is returned where the ledger did not answer an append, nor could it be found afterwards. The
 	// same command under the same id finds out.
 	ErrOutcomeUnknown = errors.New("the ledger did not say whether it has stored the command")
+	// ErrAskingPeers is returned for an order that exists while a region that has started finds out whether another one
+	// has taken its orders over. Nothing was stored.
+	ErrAskingPeers = errors.New("the other regions are being asked whether they have taken orders over")
 )
 
 // errRules is why a command is not decided while the rules cannot be had. Nothing of it was stored.

@@ -28,7 +28,8 @@ const (
 	maxPassed   = 4 << 20          // bytes of an answer
 
 	connectTimeout = 2 * time.Second
-	slowAnswer     = time.Second // of a region of which its client did not wait for the answer
+	answerTimeout  = 5 * time.Second // of a region that is asked whether it is there
+	slowAnswer     = time.Second     // of a region of which its client did not wait for the answer
 )
 
 // viaHeader names the regions that a request has come through, in order.
@@ -113,6 +114,22 @@ func (f *Forwarder) Status() ForwarderStatus {
 		Reachable: f.breaker.closed(), Passing: len(f.room),
 		Answered: f.answered.Load(), Failed: f.failed.Load(), Refused: f.refused.Load(),
 	}
+}
+
+// Answers reports whether anybody answers for the region at its address, whatever was so before.
+func (f *Forwarder) Answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.base+"/healthz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	response, err := f.client.Do(request)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode < http.StatusInternalServerError // something in front of it may answer in its place
 }
 
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -114,15 +114,19 @@ func (h *Handler) outcomeID(q queued, digest domain.Digest, state string) uuid.U
 // done returns what a command has led to, if it was done, however it came and wherever that was.
 func (h *Handler) done(ctx context.Context, c domain.Command) (Result, bool, error) {
 	step, err := h.load(ctx, c, domain.Digest{})
-	if err == nil && h.cfg.Regions != nil && !step.order.Exists() {
-		there, _, failed := h.mirrored(ctx, c, domain.Digest{})
-		if there != nil {
-			step = there
-		}
-		err = failed
-	}
-	if err != nil || step.first == nil || step.foreign() {
+	if err != nil || step.foreign() {
 		return Result{}, false, err
+	}
+	if step.first == nil {
+		at, err := h.locate(ctx, step)
+		switch {
+		case at.answered != nil:
+			step = at.answered
+		case at.home != uuid.Nil: // who could not be read is no home, as far as one can see
+			return Result{}, false, nil
+		default:
+			return Result{}, false, err
+		}
 	}
 	return *step.first, true, nil
 }

@@ -27,6 +27,9 @@ const (
 	codeHomeUnreachable = "home_unreachable"
 	codeMirrorUnread    = "mirror_unreadable"
 	codeRoutingLoop     = "routing_loop"
+	codeAskingPeers     = "asking_peers"
+	codeNoSuchRegion    = "no_such_region"
+	codeRegionAnswers   = "region_answers"
 )
 
 // WebError makes the problem that a client is told of an error of this package, of the domain, the rules, the keys or
@@ -51,6 +54,10 @@ func WebError(err error) *web.Error {
 			Detail: "The idempotency key was sent before with something else to do. Send a new key for a new thing."}
 	case errors.As(err, &there):
 		return unreachable(there.Home, "to which this way does not lead")
+	case errors.Is(err, ErrAskingPeers):
+		return unavailable(codeAskingPeers, "The region has just started and is finding out whether another one has taken the order over. Nothing was stored; send the command again with the same idempotency key.", nil)
+	case errors.Is(err, errNoSuchRegion):
+		return &web.Error{Status: http.StatusNotFound, Code: codeNoSuchRegion, Detail: sentence(err.Error())}
 	case errors.Is(err, errMirror):
 		return unavailable(codeMirrorUnread, "It cannot be found out just now which region has the order. Nothing was stored; send the command again with the same idempotency key.", err)
 	case errors.Is(err, ErrOutcomeUnknown):
@@ -133,6 +140,9 @@ func Codes() []web.Code {
 		{Code: codeInvalidRules, Status: http.StatusBadRequest, Meaning: "The text is no rule set; the errors say where and why. The rules in force stay."},
 		{Code: codeHomeUnreachable, Status: http.StatusServiceUnavailable, Meaning: "The command is for another region, which cannot be reached. Nothing was stored. Send it again with the same key as soon as Retry-After says, or with Prefer: respond-async."},
 		{Code: codeMirrorUnread, Status: http.StatusServiceUnavailable, Meaning: "What is known here of another region's ledger cannot be read. Nothing was stored. Send the command again with the same key."},
+		{Code: codeAskingPeers, Status: http.StatusServiceUnavailable, Meaning: "The region has just started and is asking the others whether they have taken over orders that lived here. Nothing was stored. Send the command again with the same key; new orders are taken all the same."},
+		{Code: codeNoSuchRegion, Status: http.StatusNotFound, Meaning: "The topology names no other region so."},
+		{Code: codeRegionAnswers, Status: http.StatusConflict, Meaning: "The region whose orders are to be taken over still answers. Stop it first, or insist: what it does in the meantime is offered to the new home, and some of it may be refused."},
 		{Code: codeRoutingLoop, Status: http.StatusLoopDetected, Meaning: "The regions do not agree about the order's home, and have passed the command on too often. Nothing was stored."},
 		{Code: codeRulesUnread, Status: http.StatusServiceUnavailable, Meaning: "The rules in force were activated by another version of the server, and this one cannot read them."},
 	}

@@ -141,7 +141,7 @@ func pattern(path string) (pattern, id string) {
 		id, parts[3] = parts[3], "{id}"
 	}
 	if len(parts) > 6 {
-		parts[5] = "{fulfilment}"
+		parts[5] = map[string]string{"fulfilments": "{fulfilment}", "conflicts": "{conflict}"}[parts[4]]
 	}
 	return strings.Join(parts, "/"), id
 }

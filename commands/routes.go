@@ -16,7 +16,7 @@ import (
 )
 
 // Register adds the routes of the write side to a server: orders, what has become of commands from the queue, the import
-// of orders, erasures and, where there are rules, their routes. The server's configuration needs [WebError] among its Errors and [Codes] among its Codes.
+// of orders, erasures and, where there are other regions or rules, their routes. The server's configuration needs [WebError] among its Errors and [Codes] among its Codes.
 func Register(s *web.Server, h *Handler, active *rules.Active) {
 	r := &routes{api: s.API(), handler: h}
 	if h.cfg.Enqueue != nil {
@@ -25,9 +25,11 @@ func Register(s *web.Server, h *Handler, active *rules.Active) {
 	r.offerDurability()
 	if h.cfg.Regions != nil {
 		r.offerPassingOn()
+		r.movements()
 	}
 	r.orders()
 	r.fulfilments()
+	r.conflicts()
 	r.outcomes()
 	r.administration()
 	if active != nil {

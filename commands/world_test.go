@@ -17,6 +17,7 @@ import (
 	"time"
 
 	watermill "github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
 
 	"github.com/orderledger/orderledger/commands"
 	"github.com/orderledger/orderledger/domain"
@@ -32,15 +33,23 @@ type world struct {
 	passed  atomic.Int64 // minutes, so that nobody waits until a region is tried again
 }
 
+var errKilled = errors.New("killed")
+
 // A region is a server of a world.
 type region struct {
 	*server
 	name       string
+	ledger     uuid.UUID
 	mirrors    map[string]*mirror // by region
 	links      map[string]*link
 	forwarders map[string]*commands.Forwarder
 	clock      func() time.Time // nil: it is now
 	unwritable error            // why the ledger takes nothing; nil: it does
+	appends    int              // that were tried
+	breakAfter int              // so many appends the ledger is killed; 0: never
+	breakLost  bool             // though the next append is done
+	reconciler *commands.Reconciler
+	asking     bool // whether the others are being asked what they know
 	remote     func(context.Context, eventstore.Mark) error
 	enqueue    map[string]func(*watermill.Message) error // by region; "" is the own queue
 }
@@ -63,6 +72,11 @@ func newWorld(t testing.TB, names ...string) *world {
 			enqueue: map[string]func(*watermill.Message) error{}}
 		w.regions[name] = r
 		r.server = &server{t: t, store: openLedger(t), keys: copyKeys(t, secret)}
+		head, err := r.store.Head(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ledger = head.ID
 		listening := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { r.handler.ServeHTTP(w, q) }))
 		t.Cleanup(listening.Close)
 		urls[name] = listening.URL
@@ -108,8 +122,15 @@ func (w *world) connect(t testing.TB, r *region, urls map[string]string) {
 		r.forwarders[name] = f
 	}
 	ledger := &meddled{Store: r.store, append: func(_ context.Context, _ []eventstore.Event, do func() (eventstore.Appended, error)) (eventstore.Appended, error) {
+		r.appends++
 		if r.unwritable != nil {
 			return eventstore.Appended{}, r.unwritable
+		}
+		if r.breakAfter > 0 && r.appends > r.breakAfter {
+			if r.breakLost {
+				_, _ = do() // nobody hears of it
+			}
+			return eventstore.Appended{}, errKilled
 		}
 		return do()
 	}}
@@ -123,6 +144,7 @@ func (w *world) connect(t testing.TB, r *region, urls map[string]string) {
 		},
 		Policy:  func(context.Context, string) (domain.Policy, error) { return sites{"a", "b", "c"}, nil },
 		Regions: func() []commands.Region { return w.seenFrom(r) },
+		Asked:   func() bool { return !r.asking },
 		Remote: func(ctx context.Context, m eventstore.Mark) error {
 			if r.remote == nil {
 				return errors.New("nobody follows")
@@ -159,7 +181,7 @@ func (w *world) others(name string) []string {
 func (w *world) seenFrom(r *region) []commands.Region {
 	var all []commands.Region
 	for _, name := range w.others(r.name) {
-		all = append(all, commands.Region{Name: name, Mirror: r.mirrors[name], API: r.forwarders[name], Enqueue: r.enqueue[name]})
+		all = append(all, commands.Region{Name: name, Ledger: w.regions[name].ledger, Mirror: r.mirrors[name], API: r.forwarders[name], Enqueue: r.enqueue[name]})
 	}
 	return all
 }
@@ -227,6 +249,23 @@ func (m *mirror) ReadStream(ctx context.Context, stream string, from uint64, dir
 				continue
 			}
 			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+func (m *mirror) ReadAll(ctx context.Context, after eventstore.Position, filter eventstore.Filter) iter.Seq2[eventstore.Recorded, error] {
+	m.mu.Lock()
+	last, err := m.last, m.err
+	m.mu.Unlock()
+	return func(yield func(eventstore.Recorded, error) bool) {
+		if err != nil {
+			yield(eventstore.Recorded{}, err)
+			return
+		}
+		for r, err := range m.Reader.ReadAll(ctx, after, filter) {
+			if err == nil && last != nil && r.Position > last.Position || !yield(r, err) {
 				return
 			}
 		}

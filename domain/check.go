@@ -3,6 +3,7 @@ package domain
 import (
 	"encoding/hex"
 	"errors"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -240,6 +241,30 @@ func (a Withdraw) check(k *checker) {
 	k.reason(a.Reason, false)
 }
 
+func (a Move) check(k *checker) {
+	k.name("home", a.Home, true)
+	k.name("source", a.Source, true)
+	k.revision("last", a.Last)
+}
+
+func (a RecordConflict) check(k *checker) {
+	if a.ID != "" {
+		k.fail("id", "unexpected", "the ledger numbers conflicts")
+	}
+	k.name("ledger", a.Ledger, true)
+	k.name("command", a.Command, a.Site == "")
+	k.name("action", a.Action, false)
+	k.name("code", a.Code, false)
+	k.name("site", a.Site, false)
+	k.name("fulfilment", a.Fulfilment, false)
+	k.revision("revision", a.Revision)
+}
+
+func (a Settle) check(k *checker) {
+	k.name("conflict", a.Conflict, true)
+	k.reason(a.Reason, true)
+}
+
 // Check returns a [*Malformed] for a line that no order takes.
 func (l Line) Check() error {
 	return firstFault(func(k *checker) { k.line("", &l) })
@@ -370,6 +395,13 @@ func (k *checker) positive(field string, d Decimal, zero bool) {
 		k.fail(field, "negative", "%v is below zero", d)
 	} else if d.IsZero() && !zero {
 		k.fail(field, "zero", "zero is not a quantity")
+	}
+}
+
+// revision checks that a revision can be stored.
+func (k *checker) revision(field string, r uint64) {
+	if r > math.MaxInt64 {
+		k.fail(field, "out_of_range", "no history is as long as %d", r)
 	}
 }
 

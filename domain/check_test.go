@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"reflect"
 	"strings"
@@ -116,6 +117,10 @@ func hostile(t *testing.T, v reflect.Value, path string, check func() error, row
 	case reflect.Int, reflect.Int64:
 		whole := func(name string, n int64) value { return value{name, reflect.ValueOf(n).Convert(v.Type()).Interface()} }
 		try(t, v, path, check, row, whole("below", -1), whole("large", 1<<41))
+	case reflect.Uint32:
+		try(t, v, path, check, row, value{"zero", uint32(0)}, value{"large", uint32(math.MaxUint32)})
+	case reflect.Uint64:
+		try(t, v, path, check, row, value{"zero", uint64(0)}, value{"large", uint64(1 << 63)})
 	case reflect.Bool:
 	default:
 		t.Fatalf("%s: no hostile %v", path, v.Type())

@@ -49,7 +49,7 @@ func DecodeMeta(data []byte) (Meta, error) {
 
 // FoldVersion names the form and meaning of a folded order: an order that was folded and stored under another version
 // must be folded anew from its events.
-const FoldVersion = 2
+const FoldVersion = 3
 
 // EncodeOrder returns the bytes of a folded order, for keeping beside its events, never instead of them.
 func EncodeOrder(o Order) ([]byte, error) {

@@ -84,3 +84,19 @@ func (a Withdraw) code(c *coder) {
 	str(c, "winner", &a.Winner)
 	c.reason(&a.Reason)
 }
+
+func (a RecordConflict) code(c *coder) {
+	a.Conflict.code(c)
+}
+
+func (a Settle) code(c *coder) {
+	str(c, "conflict", &a.Conflict)
+	c.reason(&a.Reason)
+}
+
+func (a Move) code(c *coder) {
+	str(c, "home", &a.Home)
+	number(c, "epoch", &a.Epoch)
+	str(c, "source", &a.Source)
+	number(c, "last", &a.Last)
+}

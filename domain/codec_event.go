@@ -110,6 +110,15 @@ func (e *HomeMoved) code(c *coder) {
 	number(c, "last", &e.Last)
 }
 
+func (e *ConflictFound) code(c *coder) {
+	required(c, "conflict", &e.Conflict, (*Conflict).code)
+}
+
+func (e *ConflictSettled) code(c *coder) {
+	str(c, "conflict", &e.Conflict)
+	c.reason(&e.Reason)
+}
+
 func (e *RuleSetActivated) code(c *coder) {
 	str(c, "business_unit", &e.BusinessUnit)
 	str(c, "sha256", &e.SHA256)

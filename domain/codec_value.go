@@ -289,6 +289,7 @@ func (o *Order) code(c *coder) {
 	str(c, "home", &o.Home)
 	number(c, "epoch", &o.Epoch)
 	number(c, "events", &o.Events)
+	list(c, "conflicts", &o.Conflicts, (*OrderConflict).code)
 }
 
 func (l *OrderLine) code(c *coder) {
@@ -322,4 +323,21 @@ func (p *Part) code(c *coder) {
 	c.always("quantity", &p.Quantity)
 	c.decimal("shipped", &p.Shipped)
 	c.decimal("delivered", &p.Delivered)
+}
+
+func (v *Conflict) code(c *coder) {
+	str(c, "id", &v.ID)
+	str(c, "ledger", &v.Ledger)
+	str(c, "command", &v.Command)
+	str(c, "action", &v.Action)
+	str(c, "code", &v.Code)
+	str(c, "site", &v.Site)
+	str(c, "fulfilment", &v.Fulfilment)
+	number(c, "revision", &v.Revision)
+}
+
+func (v *OrderConflict) code(c *coder) {
+	v.Conflict.code(c)
+	c.bool("settled", &v.Settled)
+	structure(c, "answer", &v.Answer, v.Answer != Reason{}, (*Reason).code)
 }

@@ -144,6 +144,26 @@ type Withdraw struct {
 	Reason Reason `json:"reason,omitzero"`
 }
 
+// Move has the order live in another ledger from here on.
+type Move struct {
+	Home   string `json:"home"`   // that ledger
+	Source string `json:"source"` // the ledger whose history goes on there
+	Last   uint64 `json:"last"`   // the last revision of that history
+	Epoch  uint32 `json:"epoch"`  // above the order's
+}
+
+// RecordConflict notes that another ledger's history of the order has something that this one does not take over. Its
+// action is called record_conflict. The conflict comes without an id.
+type RecordConflict struct {
+	Conflict
+}
+
+// Settle says that somebody has dealt with a conflict, and how.
+type Settle struct {
+	Conflict string `json:"-"`
+	Reason   Reason `json:"reason"`
+}
+
 // The names of the actions.
 func (Submit) Name() string          { return "submit" }
 func (Amend) Name() string           { return "amend" }
@@ -160,3 +180,6 @@ func (ReportFailure) Name() string   { return "fail" }
 func (Return) Name() string          { return "return" }
 func (Close) Name() string           { return "close" }
 func (Withdraw) Name() string        { return "withdraw" }
+func (Move) Name() string            { return "move" }
+func (RecordConflict) Name() string  { return "record_conflict" }
+func (Settle) Name() string          { return "settle" }

@@ -91,6 +91,12 @@ func (d *decider) do(a Action) error {
 		return d.close(a)
 	case Withdraw:
 		return d.withdraw(a)
+	case Move:
+		return d.move(a)
+	case RecordConflict:
+		return d.recordConflict(a)
+	case Settle:
+		return d.settle(a)
 	}
 	return malformed("", "unknown_action", "%T is no action", a)
 }
@@ -166,6 +172,9 @@ func (d *decider) place() error {
 	return nil
 }
 
+// gathering is why gather takes parts away from sites.
+var gathering = Reason{Code: ReasonCompleteDelivery, Text: "one site is to deliver the whole order"}
+
 // gather takes an order that is to be delivered at once away from its sites where it would be fulfilled by more than
 // one: an amendment added to it, or asked for complete delivery only now.
 func (d *decider) gather() {
@@ -182,7 +191,7 @@ func (d *decider) gather() {
 		return
 	}
 	for _, id := range live {
-		d.emit(&Unrouted{Fulfilment: id, Reason: Reason{Code: ReasonCompleteDelivery, Text: "one site is to deliver the whole order"}})
+		d.emit(&Unrouted{Fulfilment: id, Reason: gathering})
 	}
 }
 
@@ -368,14 +377,6 @@ func (d *decider) close(a Close) error {
 		return refuse(CodeNotShipped, "the order has not been shipped in full: ship or cancel the rest first")
 	}
 	d.emit(&Closed{Reason: a.Reason})
-	return nil
-}
-
-func (d *decider) withdraw(a Withdraw) error {
-	if d.order.WithdrawnFor != "" {
-		return d.ended()
-	}
-	d.emit(&Withdrawn{Winner: a.Winner, Reason: a.Reason})
 	return nil
 }
 

@@ -9,7 +9,7 @@
 //	             └─▶ on_hold          (over any state before shipped, while a hold is open)
 //
 //	cancelled    when nothing is wanted any more that has not been shipped
-//	withdrawn    when another ledger keeps the same order
+//	withdrawn    when another ledger keeps the same order, until this one takes it over
 //
 // An order has lines. A fulfilment is the part of an order that one site fulfils: a set of lines and quantities. A
 // plain order has one, a split order several, and a fulfilment whose site fails is replaced by another. No event

@@ -145,12 +145,23 @@ type Withdrawn struct {
 	Reason Reason `json:"reason,omitzero"`
 }
 
-// HomeMoved says that the order lives in another ledger from here on.
+// HomeMoved says that the order lives in another ledger from here on. It counts there even where it was withdrawn before.
 type HomeMoved struct {
 	Home   string `json:"home"`   // the ledger it lives in now
-	Epoch  uint32 `json:"epoch"`  // one more than before
+	Epoch  uint32 `json:"epoch"`  // above all that the order had before
 	Source string `json:"source"` // the ledger it was copied from
 	Last   uint64 `json:"last"`   // the last revision that was copied
+}
+
+// ConflictFound says that another ledger's history of the order has something that this one does not take over.
+type ConflictFound struct {
+	Conflict Conflict `json:"conflict"`
+}
+
+// ConflictSettled says that somebody has dealt with a conflict, and how.
+type ConflictSettled struct {
+	Conflict string `json:"conflict"`
+	Reason   Reason `json:"reason"`
 }
 
 // RuleSetActivated says that a business unit's orders are judged by another rule set from here on. It belongs to no order, but
@@ -180,6 +191,8 @@ func (*Returned) Type() string          { return "order.returned.v1" }
 func (*Closed) Type() string            { return "order.closed.v1" }
 func (*Withdrawn) Type() string         { return "order.withdrawn.v1" }
 func (*HomeMoved) Type() string         { return "order.home_moved.v1" }
+func (*ConflictFound) Type() string     { return "order.conflict_found.v1" }
+func (*ConflictSettled) Type() string   { return "order.conflict_settled.v1" }
 func (*RuleSetActivated) Type() string  { return "ruleset.activated.v1" }
 
 // A Meta is what stands beside every event: who asked, why, and when it happened.

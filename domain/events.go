@@ -22,6 +22,8 @@ type events struct {
 	closed            *Closed
 	withdrawn         *Withdrawn
 	homeMoved         *HomeMoved
+	conflictFound     *ConflictFound
+	conflictSettled   *ConflictSettled
 	ruleSetActivated  *RuleSetActivated
 }
 
@@ -76,6 +78,10 @@ func (e *events) empty(typ string) Event {
 		return emptied(&e.withdrawn)
 	case "order.home_moved.v1":
 		return emptied(&e.homeMoved)
+	case "order.conflict_found.v1":
+		return emptied(&e.conflictFound)
+	case "order.conflict_settled.v1":
+		return emptied(&e.conflictSettled)
 	case "ruleset.activated.v1":
 		return emptied(&e.ruleSetActivated)
 	}

@@ -87,6 +87,16 @@ func (o draft) evolve(e Event) {
 		o.WithdrawnFor, o.Reason = e.Winner, e.Reason
 	case *HomeMoved:
 		o.Home, o.Epoch = e.Home, e.Epoch
+		if o.WithdrawnFor != "" {
+			o.WithdrawnFor, o.Reason = "", Reason{}
+		}
+	case *ConflictFound:
+		o.Conflicts = append(change(o, o.Conflicts, 1, nil), OrderConflict{Conflict: e.Conflict})
+	case *ConflictSettled:
+		o.Conflicts = change(o, o.Conflicts, 0, nil)
+		if c := o.Conflict(e.Conflict); c != nil {
+			c.Settled, c.Answer = true, e.Reason
+		}
 	}
 }
 

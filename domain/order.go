@@ -29,6 +29,8 @@ type Order struct {
 	Home         string       `json:"home,omitempty"`          // the ledger it lives in, where it has moved
 	Epoch        uint32       `json:"epoch,omitempty"`         // how often it has moved
 	Events       uint64       `json:"events"`                  // how many events this is the sum of
+
+	Conflicts []OrderConflict `json:"conflicts,omitempty"` // all that were ever found
 }
 
 // A Verdict is the outcome of validation.

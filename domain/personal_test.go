@@ -210,8 +210,12 @@ func TestCustomer(t *testing.T) {
 
 // Digests are stored with events and compared with those of repeated commands for ever: they never change.
 func TestDigestIsFixed(t *testing.T) {
+	want := map[int]string{ // of the first actions, so many
+		15: "2923447210013119e499713081b37b6d350bff83b4319b9b444f2f72a39dbc3b",
+		18: "4a390ec0637e17049570f8e0d9269fc2df71ed4a041ef056073b08f606b4392a",
+	}
 	var all strings.Builder
-	for _, a := range domaintest.Actions() {
+	for i, a := range domaintest.Actions() {
 		revision := uint64(0)
 		c := asked(domain.Order{}, a)
 		c.Expected, c.Occurred = &revision, now
@@ -220,9 +224,14 @@ func TestDigestIsFixed(t *testing.T) {
 			t.Fatal(err)
 		}
 		all.WriteString(d.String())
+		if want, ok := want[i+1]; ok {
+			if got := fmt.Sprintf("%x", sha256.Sum256([]byte(all.String()))); got != want {
+				t.Errorf("together the first %d hash to %s, not to %s", i+1, got, want)
+			}
+		}
 	}
-	if got, want := fmt.Sprintf("%x", sha256.Sum256([]byte(all.String()))), "2923447210013119e499713081b37b6d350bff83b4319b9b444f2f72a39dbc3b"; got != want {
-		t.Errorf("together they hash to %s, not to %s", got, want)
+	if n := len(domaintest.Actions()); want[n] == "" {
+		t.Errorf("nobody knows what the first %d hash to", n)
 	}
 }
 
@@ -357,6 +366,8 @@ func eachLeaf(t *testing.T, v reflect.Value, path string, f func(path string)) {
 		change(!v.Bool())
 	case reflect.Int, reflect.Int64:
 		change(v.Int() + 1)
+	case reflect.Uint32, reflect.Uint64:
+		change(v.Uint() + 1)
 	default:
 		t.Fatalf("%s: no other %v", path, v.Type())
 	}

@@ -50,6 +50,10 @@ const (
 	CodeTooManyLines       Code = "too_many_lines"
 	CodeTooManyFulfilments Code = "too_many_fulfilments"
 	CodeTooManyHolds       Code = "too_many_holds"
+	CodeStaleEpoch         Code = "stale_epoch"
+	CodeConflictExists     Code = "conflict_exists"
+	CodeUnknownConflict    Code = "unknown_conflict"
+	CodeConflictSettled    Code = "conflict_settled"
 )
 
 func refuse(code Code, format string, args ...any) error {

@@ -70,6 +70,13 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("of the second shipment %v arrived", got)
 	}
 
+	over := func(ledger, command, site string) domain.RecordConflict {
+		return domain.RecordConflict{Conflict: domain.Conflict{Ledger: ledger, Command: command, Site: site}}
+	}
+	moved := going(t, plain, domain.Move{Home: "ledger-2", Source: "ledger-1", Epoch: 4})
+	disputed := going(t, plain, over("ledger-2", "ship-1", ""), over("ledger-2", "", "B"))
+	settled := going(t, disputed, domain.Settle{Conflict: "c1", Reason: because("known")})
+
 	met := map[domain.Code]bool{}
 	for _, test := range []struct {
 		code domain.Code
@@ -129,6 +136,13 @@ func TestRefusals(t *testing.T) {
 		{domain.CodeTooManyFulfilments, restless, domain.ReportFailure{Fulfilment: "f1", Reason: because("late")}},
 		{domain.CodeTooManyFulfilments, restless, amend("1", "11")},
 		{domain.CodeTooManyHolds, crowded, hold},
+		{domain.CodeStaleEpoch, moved, domain.Move{Home: "ledger-3", Source: "ledger-2", Epoch: 4}},
+		{domain.CodeStaleEpoch, plain, domain.Move{Home: "ledger-3", Source: "ledger-2"}},
+		{domain.CodeConflictExists, disputed, over("ledger-2", "ship-1", "")},
+		{domain.CodeConflictExists, disputed, over("ledger-2", "", "B")},
+		{domain.CodeConflictExists, settled, over("ledger-2", "ship-1", "")},
+		{domain.CodeUnknownConflict, disputed, domain.Settle{Conflict: "c3", Reason: because("known")}},
+		{domain.CodeConflictSettled, settled, domain.Settle{Conflict: "c1", Reason: because("known")}},
 	} {
 		wantRefused(t, test.o, test.do, test.code)
 		met[test.code] = true

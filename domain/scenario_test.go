@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -293,6 +294,20 @@ var verbs = map[string]func(*arguments) domain.Action{
 	},
 	"close":    func(*arguments) domain.Action { return domain.Close{} },
 	"withdraw": func(a *arguments) domain.Action { return domain.Withdraw{Winner: a.one("winner"), Reason: a.reason()} },
+	"move": func(a *arguments) domain.Action {
+		epoch, err := strconv.ParseUint(a.one("epoch"), 10, 32)
+		a.err = errors.Join(a.err, err)
+		return domain.Move{Home: a.one("home"), Source: a.one("source"), Epoch: uint32(epoch)}
+	},
+	"conflict": func(a *arguments) domain.Action {
+		return domain.RecordConflict{Conflict: domain.Conflict{
+			Ledger: a.one("ledger"), Command: a.one("command"), Action: a.one("action"), Code: a.one("code"),
+			Site: a.one("site"), Fulfilment: a.one("fulfilment"),
+		}}
+	},
+	"settle": func(a *arguments) domain.Action {
+		return domain.Settle{Conflict: a.one("conflict"), Reason: a.reason()}
+	},
 }
 
 // describe says what matters of an event in one line.
@@ -357,6 +372,16 @@ func describe(e domain.Event) string {
 		return fmt.Sprintf("%s%s because %s", name, lineQuantities(e.Lines), e.Reason.Code)
 	case *domain.Withdrawn:
 		return name + " for " + e.Winner
+	case *domain.HomeMoved:
+		return fmt.Sprintf("%s to %s, epoch %d", name, e.Home, e.Epoch)
+	case *domain.ConflictFound:
+		c := e.Conflict
+		if c.Command == "" {
+			return fmt.Sprintf("%s %s: %s reached %s", name, c.ID, c.Ledger, c.Site)
+		}
+		return fmt.Sprintf("%s %s: %s of %s, %s", name, c.ID, c.Action, c.Ledger, c.Code)
+	case *domain.ConflictSettled:
+		return fmt.Sprintf("%s %s because %s", name, e.Conflict, e.Reason.Code)
 	}
 	return name
 }

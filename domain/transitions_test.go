@@ -120,6 +120,8 @@ func transitionStates(t testing.TB) []transitionState {
 	settled := order(lens, frame)
 	settled.Channel, settled.Settled = domain.ChannelImport, true
 	hold := domain.PlaceHold{Reason: because("asked"), Role: "finance"}
+	move := domain.Move{Home: "ledger-1", Source: "ledger-2", Last: 2, Epoch: 1}
+	conflict := domain.RecordConflict{Conflict: domain.Conflict{Ledger: "ledger-2", Command: "ship-1", Action: "ship", Code: "over_shipment", Revision: 3}}
 
 	events, err := domain.Decide(domain.Order{}, asked(domain.Order{}, order(lens, frame)), domaintest.Policy{}, now)
 	if err != nil {
@@ -152,6 +154,8 @@ func transitionStates(t testing.TB) []transitionState {
 		{"settled", "imported: fulfilled before the ledger knew it", after(t, settled)},
 		{"cancelled", "cancelled before anything was shipped", going(t, plain, domain.Cancel{Reason: because("asked")})},
 		{"withdrawn", "another ledger keeps it", going(t, plain, domain.Withdraw{Winner: "ledger-2"})},
+		{"moved", "withdrawn, then taken over after all", going(t, plain, domain.Withdraw{Winner: "ledger-2"}, move)},
+		{"in-conflict", "routed; ledger-2 has shipped more", going(t, plain, conflict)},
 	}
 }
 
@@ -196,6 +200,11 @@ func transitionCommands() []transitionCommand {
 		{"return", "1 of line 1", domain.Return{Lines: []domain.LineQuantity{of("1", "1")}, Reason: because("broken")}},
 		{"close", "the order", domain.Close{}},
 		{"withdraw", "in favour of ledger-2", domain.Withdraw{Winner: "ledger-2"}},
+		{"move", "to ledger-3, for the first time", domain.Move{Home: "ledger-3", Source: "ledger-1", Epoch: 1}},
+		{"conflict", "ledger-2 has shipped more", domain.RecordConflict{Conflict: domain.Conflict{
+			Ledger: "ledger-2", Command: "ship-1", Action: "ship", Code: "over_shipment", Revision: 3,
+		}}},
+		{"settle", "the conflict c1", domain.Settle{Conflict: "c1", Reason: because("sent_back")}},
 	}
 }
 

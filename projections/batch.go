@@ -22,15 +22,16 @@ type batch struct {
 	write   *statements // in the transaction
 	several bool        // as in Projector
 
-	orders  map[uuid.UUID]*work
-	entries []Entry
-	notes   []Notification
-	parked  []Parked
-	resumed []uuid.UUID // parked no longer
-	lanes   []eventstore.Position
-	floor   eventstore.Position
-	chained eventstore.Position
-	chain   eventstore.Hash
+	orders    map[uuid.UUID]*work
+	entries   []Entry
+	notes     []Notification
+	conflicts []*Conflict
+	parked    []Parked
+	resumed   []uuid.UUID // parked no longer
+	lanes     []eventstore.Position
+	floor     eventstore.Position
+	chained   eventstore.Position
+	chain     eventstore.Hash
 }
 
 // work is an order before a batch and now.
@@ -137,6 +138,9 @@ func (b *batch) apply(order uuid.UUID, w *work, e *eventstore.Recorded) {
 	w.findable = w.findable || c.findable
 	b.entries = append(b.entries, c.entry)
 	b.notes = append(b.notes, c.notes...)
+	if c.conflict != nil {
+		b.conflicts = append(b.conflicts, c.conflict)
+	}
 }
 
 func (b *batch) isParked(order uuid.UUID) bool {
@@ -187,6 +191,12 @@ func (b *batch) flush() error {
 	}
 	if err := insertAll(b.write.notes, b.notes, (*Notification).values); err != nil {
 		return fmt.Errorf("writing notifications: %w", err)
+	}
+	if err := b.flushConflicts(); err != nil {
+		return err
+	}
+	if err := b.flushDoubles(); err != nil {
+		return err
 	}
 	if err := b.flushParked(); err != nil {
 		return err
@@ -269,18 +279,13 @@ func (b *batch) flushOrder(w *work) error {
 	if err != nil {
 		return err
 	}
-	o, was := &w.now.row, &w.before.row
+	o := &w.now.row
 	if !w.before.folded.Exists() {
-		if _, err = b.write.insertOrder.Exec(append(o.values(), domain.FoldVersion, folded)...); err != nil {
-			return err
-		}
-		return b.flushDoubles(o)
+		_, err = b.write.insertOrder.Exec(append(o.values(), domain.FoldVersion, folded)...)
+		return err
 	}
 	_, err = b.write.updateOrder.Exec(string(o.Status), micros(o.StatusSince), o.Total.String(), o.Country, micros(o.Updated),
-		int64(o.Revision), int64(o.Position), int64(o.Epoch), o.Promised, domain.FoldVersion, folded, o.ID[:], o.Source[:])
-	if err == nil && o.claim() != was.claim() {
-		err = b.flushDoubles(o)
-	}
+		int64(o.Revision), int64(o.Position), int64(o.Epoch), o.Promised, flag(o.Left), domain.FoldVersion, folded, o.ID[:], o.Source[:])
 	return err
 }
 
@@ -318,6 +323,23 @@ func (f found) values() []any {
 
 func (f found) compare(g found) int {
 	return cmp.Or(cmp.Compare(f.order.BusinessUnit, g.order.BusinessUnit), f.term.compare(g.term))
+}
+
+// flushConflicts writes what was found and settled, in this order for each.
+func (b *batch) flushConflicts() error {
+	for _, c := range b.conflicts {
+		var err error
+		if c.Settled.IsZero() {
+			_, err = b.write.findConflict.Exec(c.BusinessUnit, c.Order[:], c.Source[:], c.ID, c.Number, 1, micros(c.Found), c.Ledger,
+				c.Command, c.Action, c.Code, c.Site, c.Fulfilment, int64(c.Revision), 0, "", "")
+		} else {
+			_, err = b.write.settleConflict.Exec(micros(c.Settled), c.Answer.Code, c.Answer.Text, c.BusinessUnit, c.Order[:], c.Source[:], c.ID)
+		}
+		if err != nil {
+			return fmt.Errorf("writing conflict %s of order %s: %w", c.ID, c.Order, err)
+		}
+	}
+	return nil
 }
 
 func (b *batch) flushParked() error {

@@ -55,7 +55,7 @@ func (p *Projector) adopt(ctx context.Context, s *source) error {
 	case incarnation < s.identity.Incarnation || lanes != s.identity.Lanes || version != domain.FoldVersion:
 		p.log.WarnContext(ctx, "the read models of a ledger are folded anew", "source", id,
 			"incarnation", s.identity.Incarnation, "old_incarnation", incarnation, "fold_version", domain.FoldVersion, "old_fold_version", version)
-		if err = clear(ctx, tx, id); err == nil {
+		if err = clear(ctx, tx, p.writer.in(tx), id); err == nil {
 			err = plant(ctx, tx, s)
 		}
 	}
@@ -81,9 +81,8 @@ func plant(ctx context.Context, tx *sql.Tx, s *source) error {
 }
 
 // clear removes all that is known from a ledger.
-func clear(ctx context.Context, tx *sql.Tx, source uuid.UUID) error {
-	// Where the orders stand in another ledger too, that one counts until they are folded anew.
-	_, err := tx.ExecContext(ctx, `DELETE FROM doubles WHERE order_id IN (SELECT order_id FROM orders WHERE source = $1)`, source[:])
+func clear(ctx context.Context, tx *sql.Tx, w *statements, source uuid.UUID) error {
+	shared, err := sharedOrders(ctx, tx, source)
 	if err != nil {
 		return err
 	}
@@ -92,7 +91,41 @@ func clear(ctx context.Context, tx *sql.Tx, source uuid.UUID) error {
 			return err
 		}
 	}
+	// Until they are folded anew, the other ledgers that hold them decide among themselves.
+	for _, o := range shared {
+		claims, err := w.claims(o.unit, o.id)
+		if err != nil {
+			return err
+		}
+		if err := w.weigh(o.unit, o.id, claims); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// orderKey names an order.
+type orderKey struct {
+	unit string
+	id   uuid.UUID
+}
+
+// sharedOrders returns the orders of a ledger that another one holds too.
+func sharedOrders(ctx context.Context, db queryer, source uuid.UUID) (orders []orderKey, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT DISTINCT o.business_unit, o.order_id FROM orders o JOIN orders p
+		ON p.business_unit = o.business_unit AND p.order_id = o.order_id AND p.source <> o.source WHERE o.source = $1`, source[:])
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var o orderKey
+		if err := rows.Scan(&o.unit, &o.id); err != nil {
+			return nil, err
+		}
+		orders = append(orders, o)
+	}
+	return orders, rows.Err()
 }
 
 // queryer is a database or a transaction in it.

@@ -11,6 +11,7 @@
 //   - The rows are a pure function of the ledger's events up to the checkpoint. Nothing in them depends on a clock, on
 //     the order of arrival or on the region, so that rows applied live, caught up and rebuilt are equal byte for byte.
 //   - An event that cannot be applied parks its order and nothing else.
+//   - An order that several ledgers hold is shown once, and each of its events is told once; see [domain.Claim.Over].
 //   - Replaying the ledger notifies nobody: a feed is a table like the others.
 //
 // Personal sections of orders stay sealed. All methods of [Views] and [Projector] are safe for concurrent use.

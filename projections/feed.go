@@ -33,11 +33,11 @@ type Place struct {
 	N        int // among the entries of one event, from 0
 }
 
-const notificationColumns = `business_unit, source, position, n, order_id, revision, number, customer, kind, status_before, status, occurred, summary`
+const notificationColumns = `business_unit, source, told, position, n, order_id, revision, number, customer, kind, status_before, status, occurred, summary`
 
 func (n *Notification) fields() []any {
 	return []any{
-		&n.BusinessUnit, &n.Place.Source, &n.Place.Position, &n.Place.N, &n.Order, &n.Revision, &n.Number, &n.Customer,
+		&n.BusinessUnit, &n.Place.Source, new(bool), &n.Place.Position, &n.Place.N, &n.Order, &n.Revision, &n.Number, &n.Customer,
 		&n.Kind, &n.Before, &n.Status, (*moment)(&n.Occurred), &n.Summary,
 	}
 }
@@ -48,7 +48,7 @@ func (n *Notification) values() ([]any, error) {
 		return nil, err
 	}
 	return []any{
-		n.BusinessUnit, n.Place.Source[:], int64(n.Place.Position), int64(n.Place.N), n.Order[:], int64(n.Revision), n.Number, n.Customer,
+		n.BusinessUnit, n.Place.Source[:], 1, int64(n.Place.Position), int64(n.Place.N), n.Order[:], int64(n.Revision), n.Number, n.Customer,
 		n.Kind, string(n.Before), string(n.Status), micros(n.Occurred), summary,
 	}, nil
 }
@@ -56,7 +56,13 @@ func (n *Notification) values() ([]any, error) {
 // Notifications returns up to limit notifications of a business unit after the given places, at most one for each
 // ledger. A ledger that none of them names begins at its start. Those of one ledger come in the order of their places;
 // only those are shown that every lane of the ledger has passed, so that none appears before one already seen, except
-// where an order was parked. The limit is at most [MaxLimit]; 0: 50.
+// where an order was parked.
+//
+// An order that has moved stands in several ledgers. Each event of it is told once, by the ledger in which it happened; the
+// copies are silent, and so is all that the history that counts does not have. Where the rows do not have the event from
+// there, the next home tells it, so that nothing is lost with a ledger. If it does come from there later, it is told a second
+// time, with the order, revision and kind of the first.
+// The limit is at most [MaxLimit]; 0: 50.
 func (v *Views) Notifications(ctx context.Context, businessUnit string, after []Place, limit int) ([]Notification, error) {
 	sources, err := v.Sources(ctx)
 	if err != nil {
@@ -80,7 +86,7 @@ func (v *Views) notifications(ctx context.Context, list []Notification, business
 		}
 	}
 	rows, err := v.reader.QueryContext(ctx, `SELECT `+notificationColumns+` FROM notifications
-		WHERE business_unit = $1 AND source = $2 AND (position, n) > ($3, $4) AND position <= $5`+notDouble("notifications.")+`
+		WHERE business_unit = $1 AND source = $2 AND told = 1 AND (position, n) > ($3, $4) AND position <= $5
 		ORDER BY position, n LIMIT $6`,
 		businessUnit, s.Ledger[:], int64(start.Position), start.N, int64(s.Passed), length-len(list))
 	if err != nil {

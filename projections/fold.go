@@ -21,6 +21,7 @@ type state struct {
 type change struct {
 	entry    Entry
 	notes    []Notification
+	conflict *Conflict
 	findable bool // what the order can be found by may have changed
 }
 
@@ -54,6 +55,7 @@ func apply(s state, source, order uuid.UUID, e *eventstore.Recorded) (state, cha
 		findable: findable(event),
 	}
 	c.notes = notify(before, s, c.entry)
+	c.conflict = conflicting(event, &c.entry, s.row.Number)
 	return s, c, nil
 }
 
@@ -78,6 +80,11 @@ func (o *Order) follow(f *domain.Order, meta domain.Meta, source uuid.UUID, e *e
 	}
 	if e.Revision == 0 {
 		o.Submitted = meta.Occurred
+		// A copy of another ledger's history is on its way as long as nothing in it says that the order lives here.
+		o.Left = e.ID != domain.EventID(meta.Command, source, 0)
+	}
+	if f.Home != "" {
+		o.Left = f.Claim(source).Left
 	}
 	o.BusinessUnit, o.ID, o.Source, o.Number = f.BusinessUnit, f.ID, source, f.Number
 	o.Kind, o.Channel, o.PurchaseOrder = f.Kind, f.Channel, f.PurchaseOrder
@@ -94,8 +101,9 @@ func (o *Order) follow(f *domain.Order, meta domain.Meta, source uuid.UUID, e *e
 
 // notify returns what there is to tell about an event.
 func notify(before, after state, e Entry) []Notification {
-	if e.Summary.Code == CodeUnrouted || e.Summary.Code == CodeHomeMoved {
-		return nil // no step of the order: another event says where it goes on
+	switch e.Summary.Code {
+	case CodeUnrouted, CodeHomeMoved, CodeWithdrawn:
+		return nil // no step of the order: another event, or another ledger, says where it goes on
 	}
 	note := Notification{
 		BusinessUnit: e.BusinessUnit, Place: Place{Source: e.Source, Position: e.Position}, Order: e.Order, Revision: e.Revision,

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/orderledger/orderledger/domain"
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/eventstore/mirror"
 	"github.com/orderledger/orderledger/projections"
@@ -83,6 +84,7 @@ func TestHashTellsEveryDifference(t *testing.T) {
 	newLife(t, a, "one", nil).deliver()
 	newLife(t, a, "twice", nil)
 	newLife(t, b, "twice", nil)
+	newLife(t, b, "disputed", nil).do(domain.RecordConflict{Conflict: domain.Conflict{Ledger: "another", Site: "B"}})
 	v, _ := caughtUp(t, a, b)
 	check(t, v.Exec(t.Context(), `INSERT INTO parked VALUES (x'00', x'01', 'main', 1, 1, 'nobody knows')`))
 	seen := map[string]string{hashOf(t, v): "nothing"} // the last change, by the hash that it led to

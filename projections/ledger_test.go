@@ -70,19 +70,26 @@ func caughtUp(t tester, ledgers ...eventstore.Reader) (*projections.Views, *proj
 }
 
 // record appends events of one order.
-func record(t tester, l eventstore.Appender, order uuid.UUID, revision uint64, history ...domaintest.Recorded) eventstore.Appended {
+func record(t tester, l eventstore.Store, order uuid.UUID, revision uint64, history ...domaintest.Recorded) eventstore.Appended {
 	t.Helper()
 	expected := eventstore.NoStream
 	if revision > 0 {
 		expected = eventstore.At(revision - 1)
 	}
+	head, err := l.Head(context.Background())
+	check(t, err)
 	events := make([]eventstore.Event, len(history))
+	n := 0 // among the events of its command
 	for i, h := range history {
+		if i > 0 && h.Meta.Command != history[i-1].Meta.Command {
+			n = 0
+		}
 		data, err := domain.EncodeEvent(h.Event)
 		check(t, err)
 		meta, err := domain.EncodeMeta(h.Meta)
 		check(t, err)
-		events[i] = eventstore.Event{ID: domain.EventID(order, uuid.Nil, int(revision)+i), Type: h.Event.Type(), Metadata: meta, Data: data}
+		events[i] = eventstore.Event{ID: domain.EventID(h.Meta.Command, head.ID, n), Type: h.Event.Type(), Metadata: meta, Data: data}
+		n++
 	}
 	appended, err := l.Append(context.Background(), domain.Stream(order), expected, events)
 	check(t, err)
@@ -92,13 +99,13 @@ func record(t tester, l eventstore.Appender, order uuid.UUID, revision uint64, h
 // A customer's order, step by step as domaintest.Policy judges it.
 type life struct {
 	t     tester
-	l     eventstore.Appender
+	l     eventstore.Store
 	now   time.Time
 	order domain.Order
 	mark  eventstore.Appended
 }
 
-func newLife(t tester, l eventstore.Appender, name string, details func(*domain.Submit)) *life {
+func newLife(t tester, l eventstore.Store, name string, details func(*domain.Submit)) *life {
 	t.Helper()
 	x := &life{t: t, l: l, now: domaintest.Start, order: domain.Order{ID: domain.OrderID(domaintest.BusinessUnit, "tester", name)}}
 	s := domain.Submit{

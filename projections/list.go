@@ -36,12 +36,11 @@ type Query struct {
 // A Cursor is a place in a list of orders, the newest first.
 type Cursor struct {
 	Submitted time.Time
-	ID        uuid.UUID
-	Source    uuid.UUID
+	ID        uuid.UUID // of which one copy is listed, wherever the order lives
 }
 
 // Cursor returns the place of the order in a list.
-func (o Order) Cursor() Cursor { return Cursor{o.Submitted, o.ID, o.Source} }
+func (o Order) Cursor() Cursor { return Cursor{o.Submitted, o.ID} }
 
 // ErrTooManyWords is returned for a query of more than eight words.
 var ErrTooManyWords = errors.New("a search has at most 8 words")
@@ -197,8 +196,7 @@ func (b *builder) statuses(statuses []domain.Status) *builder {
 // page chooses the newest of what has not been shown yet.
 func (b *builder) page(at string) *builder {
 	if b.after != (Cursor{}) {
-		b.add(" AND (" + at + "submitted, " + at + "order_id, " + at + "source) < (").arg(micros(b.after.Submitted)).
-			add(", ").arg(b.after.ID[:]).add(", ").arg(b.after.Source[:]).add(")")
+		b.add(" AND (" + at + "submitted, " + at + "order_id) < (").arg(micros(b.after.Submitted)).add(", ").arg(b.after.ID[:]).add(")")
 	}
 	b.add(" ORDER BY " + at + "submitted DESC, " + at + "order_id DESC, " + at + "source DESC LIMIT ")
 	return b.arg(b.limit)

@@ -32,17 +32,18 @@ type Order struct {
 	Position      eventstore.Position
 	Epoch         uint32
 	Promised      string // day on which all that is wanted is promised; empty while some of it is not
+	Left          bool   // the order lives in another ledger, as the history in this one says
 }
 
 const orderColumns = "business_unit, order_id, source, number, status, status_since, kind, channel, customer, " +
-	"purchase_order, currency, total, country, submitted, updated, revision, position, epoch, promised"
+	"purchase_order, currency, total, country, submitted, updated, revision, position, epoch, promised, has_left"
 
 // fields are the addresses that a row of orderColumns is read into.
 func (o *Order) fields() []any {
 	return []any{
 		&o.BusinessUnit, &o.ID, &o.Source, &o.Number, &o.Status, (*moment)(&o.StatusSince), &o.Kind, &o.Channel, &o.Customer,
 		&o.PurchaseOrder, &o.Currency, (*amount)(&o.Total), &o.Country, (*moment)(&o.Submitted), (*moment)(&o.Updated),
-		&o.Revision, &o.Position, &o.Epoch, &o.Promised,
+		&o.Revision, &o.Position, &o.Epoch, &o.Promised, &o.Left,
 	}
 }
 
@@ -51,7 +52,7 @@ func (o *Order) values() []any {
 	return []any{
 		o.BusinessUnit, o.ID[:], o.Source[:], o.Number, string(o.Status), micros(o.StatusSince), string(o.Kind), o.Channel, o.Customer,
 		o.PurchaseOrder, o.Currency, o.Total.String(), o.Country, micros(o.Submitted), micros(o.Updated),
-		int64(o.Revision), int64(o.Position), int64(o.Epoch), o.Promised,
+		int64(o.Revision), int64(o.Position), int64(o.Epoch), o.Promised, flag(o.Left),
 	}
 }
 
@@ -102,5 +103,5 @@ func (v *Views) readOrder(ctx context.Context, businessUnit string, id uuid.UUID
 
 // claim is what decides whether the row counts where several ledgers hold the order.
 func (o *Order) claim() domain.Claim {
-	return domain.Claim{Ledger: o.Source, Epoch: o.Epoch, Withdrawn: o.Status == domain.StatusWithdrawn}
+	return domain.Claim{Ledger: o.Source, Epoch: o.Epoch, Withdrawn: o.Status == domain.StatusWithdrawn, Left: o.Left}
 }

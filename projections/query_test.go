@@ -185,7 +185,7 @@ func TestTimeline(t *testing.T) {
 	check(t, err)
 	var got []string
 	for i, e := range entries {
-		if e.Revision != uint64(i) || e.Actor.Subject != "tester" || e.EventID != domain.EventID(x.order.ID, uuid.Nil, i) || e.Recorded.IsZero() {
+		if e.Revision != uint64(i) || e.Actor.Subject != "tester" || e.EventID == uuid.Nil || e.Recorded.IsZero() {
 			t.Errorf("entry %d: %+v", i, e)
 		}
 		got = append(got, string(e.Status)+": "+e.Summary.String())

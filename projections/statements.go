@@ -20,6 +20,9 @@ type statements struct {
 	upsertParked, deleteParked *sql.Stmt
 	selectClaims               *sql.Stmt
 	addDouble, dropDoubles     *sql.Stmt
+	selectCopies, tellNote     *sql.Stmt
+	findConflict               *sql.Stmt
+	settleConflict             *sql.Stmt
 	updateLane, updateSource   *sql.Stmt
 }
 
@@ -36,8 +39,8 @@ func (w *statements) texts() []text {
 		{&w.insertOrder, insertion("orders", orderColumns+", fold_version, folded", 1)},
 		// What an order never changes is left out, and so are its indexes.
 		{&w.updateOrder, `UPDATE orders SET status = $1, status_since = $2, total = $3, country = $4, updated = $5,
-			revision = $6, position = $7, epoch = $8, promised = $9, fold_version = $10, folded = $11
-			WHERE order_id = $12 AND source = $13`},
+			revision = $6, position = $7, epoch = $8, promised = $9, has_left = $10, fold_version = $11, folded = $12
+			WHERE order_id = $13 AND source = $14`},
 		{&w.entries.one, insertion("timeline", entryColumns, 1)},
 		{&w.entries.many, insertion("timeline", entryColumns, many)},
 		{&w.notes.one, insertion("notifications", notificationColumns, 1)},
@@ -53,9 +56,14 @@ func (w *statements) texts() []text {
 			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (source, order_id) DO UPDATE SET business_unit = excluded.business_unit,
 			revision = excluded.revision, position = excluded.position, error = excluded.error`},
 		{&w.deleteParked, `DELETE FROM parked WHERE source = $1 AND order_id = $2`},
-		{&w.selectClaims, `SELECT business_unit, source, epoch, status FROM orders WHERE order_id = $1`},
+		{&w.selectClaims, `SELECT business_unit, source, epoch, status, has_left FROM orders WHERE order_id = $1`},
 		{&w.addDouble, insertion("doubles", "business_unit, order_id, source", 1)},
 		{&w.dropDoubles, `DELETE FROM doubles WHERE business_unit = $1 AND order_id = $2`},
+		{&w.selectCopies, selectCopies},
+		{&w.tellNote, `UPDATE notifications SET told = $1 WHERE business_unit = $2 AND source = $3 AND told = 1 - $1 AND position = $4`},
+		{&w.findConflict, insertion("conflicts", conflictColumns, 1) + ` ON CONFLICT (business_unit, order_id, source, conflict) DO NOTHING`},
+		{&w.settleConflict, `UPDATE conflicts SET is_open = 0, settled = $1, reason_code = $2, reason_text = $3
+			WHERE business_unit = $4 AND order_id = $5 AND source = $6 AND conflict = $7`},
 		{&w.updateLane, `UPDATE lanes SET position = $1 WHERE source = $2 AND incarnation = $3 AND lane = $4`},
 		{&w.updateSource, `UPDATE sources SET chain_position = $1, chain = $2, passed = $3 WHERE source = $4`},
 	}

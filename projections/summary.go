@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/orderledger/orderledger/domain"
 )
@@ -26,30 +28,35 @@ type Summary struct {
 	Tracking       string          `json:"tracking,omitempty"`
 	PromisedBefore string          `json:"promised_before,omitempty"` // day; where the event changed what is promised
 	Promised       string          `json:"promised,omitempty"`        // day
-	Ledger         string          `json:"ledger,omitempty"`          // that has the order now
+	Ledger         string          `json:"ledger,omitempty"`          // that has the order now, or whose history has what is in conflict
+	From           string          `json:"from,omitempty"`            // the ledger that had the order before it moved
+	Conflict       string          `json:"conflict,omitempty"`
+	Action         string          `json:"action,omitempty"` // that is in conflict
 }
 
 // The codes of summaries, which are also the kinds of notifications. They never change.
 const (
-	CodeSubmitted      = "submitted"
-	CodeAccepted       = "accepted"
-	CodeRejected       = "rejected"
-	CodeHeld           = "held"
-	CodeReleased       = "released"
-	CodeAmended        = "amended"
-	CodeRouted         = "routed"
-	CodeUnrouted       = "unrouted"
-	CodeConfirmed      = "confirmed"
-	CodeStarted        = "started"
-	CodeShipped        = "shipped"
-	CodeDelivered      = "delivered"
-	CodeFailed         = "failed"
-	CodeCancelled      = "cancelled"
-	CodeReturned       = "returned"
-	CodeClosed         = "closed"
-	CodeWithdrawn      = "withdrawn"
-	CodeHomeMoved      = "home_moved"
-	CodePromiseChanged = "promise_changed" // of notifications only
+	CodeSubmitted       = "submitted"
+	CodeAccepted        = "accepted"
+	CodeRejected        = "rejected"
+	CodeHeld            = "held"
+	CodeReleased        = "released"
+	CodeAmended         = "amended"
+	CodeRouted          = "routed"
+	CodeUnrouted        = "unrouted"
+	CodeConfirmed       = "confirmed"
+	CodeStarted         = "started"
+	CodeShipped         = "shipped"
+	CodeDelivered       = "delivered"
+	CodeFailed          = "failed"
+	CodeCancelled       = "cancelled"
+	CodeReturned        = "returned"
+	CodeClosed          = "closed"
+	CodeWithdrawn       = "withdrawn"
+	CodeHomeMoved       = "home_moved"
+	CodeConflictFound   = "conflict_found"
+	CodeConflictSettled = "conflict_settled"
+	CodePromiseChanged  = "promise_changed" // of notifications only
 )
 
 // What stands beside the code, reason and decision of an event.
@@ -107,7 +114,14 @@ func tell(e domain.Event, before, after *domain.Order) (t told, ok bool) {
 	case *domain.Withdrawn:
 		t.Code, t.Ledger, t.reason = CodeWithdrawn, e.Winner, e.Reason
 	case *domain.HomeMoved:
-		t.Code, t.Ledger = CodeHomeMoved, e.Home
+		t.Code, t.Ledger, t.From = CodeHomeMoved, e.Home, e.Source
+	case *domain.ConflictFound:
+		t.Summary, t.reason.Code = ConflictSummary(e.Conflict), e.Conflict.Code
+	case *domain.ConflictSettled:
+		if c := after.Conflict(e.Conflict); c != nil {
+			t.Summary = ConflictSummary(c.Conflict)
+		}
+		t.Code, t.Conflict, t.reason = CodeConflictSettled, e.Conflict, e.Reason
 	default:
 		return t, false
 	}
@@ -120,6 +134,15 @@ func tell(e domain.Event, before, after *domain.Order) (t told, ok bool) {
 		t.PromisedBefore, t.Promised = was, is
 	}
 	return t, true
+}
+
+// ConflictSummary sums up what is in conflict.
+func ConflictSummary(c domain.Conflict) Summary {
+	s := Summary{Code: CodeConflictFound, Conflict: c.ID, Ledger: c.Ledger, Action: c.Action}
+	if c.Site != "" {
+		s.Sites = []string{c.Site}
+	}
+	return s
 }
 
 // promised is the day on which all that is still wanted of an order is promised, or empty while some of it is not.
@@ -204,9 +227,13 @@ func (s Summary) sentence() string {
 	case CodeClosed:
 		return "Order closed"
 	case CodeWithdrawn:
-		return "Withdrawn: another ledger keeps the order"
+		return "Withdrawn: another region keeps the order"
 	case CodeHomeMoved:
-		return "Moved to another home"
+		return "Moved to another region"
+	case CodeConflictFound:
+		return s.conflict()
+	case CodeConflictSettled:
+		return "Settled: " + s.conflict()
 	case CodePromiseChanged:
 		return "The promise has changed"
 	}
@@ -221,6 +248,18 @@ func (s Summary) confirmation() string {
 		return s.sites() + " refused"
 	}
 	return s.sites() + " confirmed"
+}
+
+// conflict says what another region has done with the order. Only people can deal with it.
+func (s Summary) conflict() string {
+	switch {
+	case len(s.Sites) > 0:
+		return s.sites() + " was given the order by another region, and is not needed here"
+	case s.Action != "":
+		first, size := utf8.DecodeRuneInString(s.Action)
+		return "“" + string(unicode.ToUpper(first)) + strings.ReplaceAll(s.Action[size:], "_", " ") + "” was done in another region and does not count here"
+	}
+	return "Work of another region does not count here"
 }
 
 func (s Summary) promise() string {

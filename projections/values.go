@@ -10,6 +10,14 @@ import (
 // micros is how a moment is stored.
 func micros(t time.Time) int64 { return t.UnixMicro() }
 
+// flag is how a truth is stored.
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 // A moment is read from where micros stored it.
 type moment time.Time
 

@@ -91,7 +91,8 @@ func (v *Views) reached(ctx context.Context, mark eventstore.Mark, order *uuid.U
 const watchChunk = 64
 
 // WatchOrder yields the entries of an order's timeline from a revision on, those that are there and then each new one,
-// none lost and none twice. It ends with ctx's error, or another one. A slow receiver costs no memory.
+// none lost and none twice. Where the order moves to another ledger, it goes on with the events there. It ends with ctx's
+// error, or another one. A slow receiver costs no memory.
 func (v *Views) WatchOrder(ctx context.Context, businessUnit string, source, order uuid.UUID, from uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		rung, stop := v.bell.listen(order)
@@ -111,6 +112,15 @@ func (v *Views) WatchOrder(ctx context.Context, businessUnit string, source, ord
 			if len(entries) == watchChunk {
 				continue
 			}
+			next, err := v.goesOn(ctx, businessUnit, source, order, from)
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			if next != source {
+				source = next
+				continue
+			}
 			select {
 			case <-rung:
 			case <-ctx.Done():
@@ -119,6 +129,35 @@ func (v *Views) WatchOrder(ctx context.Context, businessUnit string, source, ord
 			}
 		}
 	}
+}
+
+// goesOn returns the ledger in which a history that was seen up to a revision goes on: the one that counts, if it took
+// that history over.
+func (v *Views) goesOn(ctx context.Context, businessUnit string, source, order uuid.UUID, from uint64) (uuid.UUID, error) {
+	row, folded, err := v.readOrder(ctx, businessUnit, order)
+	if err != nil {
+		return source, fmt.Errorf("reading order %s: %w", order, err)
+	}
+	if folded == nil || row.Source == source || from == 0 {
+		return source, nil
+	}
+	if same, err := v.Same(ctx, businessUnit, order, source, row.Source, from-1); !same || err != nil {
+		return source, err
+	}
+	return row.Source, nil
+}
+
+// Same reports whether two ledgers hold the same event of an order at a revision, and so the same history up to there.
+func (v *Views) Same(ctx context.Context, businessUnit string, order, a, b uuid.UUID, revision uint64) (bool, error) {
+	var same bool
+	err := v.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM timeline a JOIN timeline b ON b.business_unit = a.business_unit
+		AND b.order_id = a.order_id AND b.source = $1 AND b.revision = a.revision AND b.event_id = a.event_id
+		WHERE a.business_unit = $2 AND a.order_id = $3 AND a.source = $4 AND a.revision = $5)`,
+		b[:], businessUnit, order[:], a[:], int64(revision)).Scan(&same)
+	if err != nil {
+		return false, fmt.Errorf("comparing the histories of order %s: %w", order, err)
+	}
+	return same, nil
 }
 
 // WatchNotifications yields the notifications of a business unit after the given places, as [Views.Notifications] orders

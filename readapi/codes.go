@@ -15,16 +15,11 @@ func Codes() []web.Code {
 		{Code: "invalid_search", Status: http.StatusBadRequest, Meaning: "A search has at most eight words."},
 		{Code: "lost_mark", Status: http.StatusConflict, Meaning: "The ledger was restored from a backup after it had given the mark. Read again without the mark and see what is there."},
 		{Code: "not_yet", Status: http.StatusServiceUnavailable, Meaning: "The read models have not come to the mark in time. Try again after Retry-After, or read without the mark."},
+		{Code: "not_known_yet", Status: http.StatusServiceUnavailable, Meaning: "No order of that name is known here, but a region whose orders cannot all be seen may have it: one that cannot be reached, or that this one is behind. Ask again after Retry-After, or ask that region. It ends when the region is heard of again, or is taken out of the topology."},
 		{Code: "not_parked", Status: http.StatusNotFound, Meaning: "No event of the order waits to be applied."},
 		{Code: "order_parked", Status: http.StatusServiceUnavailable, Meaning: "The order cannot come to the mark, because an event of it could not be applied. It needs an operator; see /v1/status."},
 		{Code: "unknown_mark", Status: http.StatusBadRequest, Meaning: "The mark is of a ledger that this server does not follow."},
 		{Code: "unknown_moment", Status: http.StatusNotFound, Meaning: "The order has no such revision, or did not exist at that moment."},
-		{Code: codeUnknownOrder, Status: http.StatusNotFound, Meaning: "The business unit has no such order. An order that was submitted a moment ago may not be visible yet: send the mark that its submission answered."},
+		{Code: codeUnknownOrder, Status: http.StatusNotFound, Meaning: "The business unit has no such order, in no region. An order that was submitted a moment ago may not be visible yet: send the mark that its submission answered."},
 	}
-}
-
-const codeUnknownOrder = "unknown_order" // also a refusal of the write side
-
-func unknownOrder() error {
-	return &web.Error{Status: http.StatusNotFound, Code: codeUnknownOrder, Detail: "There is no such order."}
 }

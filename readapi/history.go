@@ -164,7 +164,7 @@ func (a *api) sentences(ctx context.Context, id uuid.UUID, from uint64, n int) (
 	entries, err := a.Views.Timeline(ctx, row.BusinessUnit, row.Source, id, from, n)
 	texts := make(map[uuid.UUID]string, len(entries))
 	for _, e := range entries {
-		texts[e.EventID] = e.Summary.String()
+		texts[e.EventID] = a.sentence(e.Summary)
 	}
 	return texts, err
 }

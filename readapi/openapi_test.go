@@ -33,7 +33,7 @@ func TestOpenAPI(t *testing.T) {
 	if err := json.Unmarshal(rec.Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
-	if len(doc.Paths) != 12 {
+	if len(doc.Paths) != 13 {
 		t.Errorf("%d paths", len(doc.Paths))
 	}
 	for path, methods := range doc.Paths {

@@ -2,7 +2,6 @@ package readapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -94,10 +93,10 @@ func (a *api) find(ctx context.Context, name string, f Freshness) (row projectio
 			return row, order, seen, err
 		}
 	}
-	row, order, err = a.Views.Order(ctx, web.BusinessUnit(ctx), id)
-	if errors.Is(err, projections.ErrNotFound) {
-		err = unknownOrder()
-	}
+	err = a.look(ctx, func() error {
+		row, order, err = a.Views.Order(ctx, web.BusinessUnit(ctx), id)
+		return err
+	})
 	return row, order, seen, err
 }
 
@@ -112,12 +111,17 @@ func (a *api) byNumber(ctx context.Context, name string) (uuid.UUID, error) {
 	if !ok {
 		return uuid.Nil, unknownOrder()
 	}
-	rows, err := a.Views.Orders(ctx, projections.Query{BusinessUnit: web.BusinessUnit(ctx), Number: number, Limit: 1})
-	if err != nil {
-		return uuid.Nil, fmt.Errorf("looking for an order number: %w", err)
-	}
-	if len(rows) == 0 {
-		return uuid.Nil, unknownOrder()
-	}
-	return rows[0].ID, nil
+	var id uuid.UUID
+	err := a.look(ctx, func() error {
+		rows, err := a.Views.Orders(ctx, projections.Query{BusinessUnit: web.BusinessUnit(ctx), Number: number, Limit: 1})
+		if err != nil {
+			return fmt.Errorf("looking for an order number: %w", err)
+		}
+		if len(rows) == 0 {
+			return projections.ErrNotFound
+		}
+		id = rows[0].ID
+		return nil
+	})
+	return id, err
 }

@@ -23,6 +23,10 @@ type orderPage struct {
 	Moving   bool            // something is still to come
 	Entries  []TimelineEntry // the newest first
 	Parties  []partyView
+
+	Conflicts []Conflict
+	Open      int    // how many of them are
+	Keeper    string // the region that keeps a withdrawn order; empty: its name is not known
 }
 
 // A partyView is a party with what is known of it in the clear and, where it may be seen, in person.
@@ -57,8 +61,15 @@ func (a *api) orderPageOf(ctx context.Context, name string, f Freshness) (*order
 	p.Ended = p.Order.Status.Final() && p.Order.Status != domain.StatusClosed
 	p.Moving = !p.Order.Status.Final() && p.Order.Status != domain.StatusDelivered
 	p.Parties = parties(p.Order)
+	p.Keeper = a.regionName(o.WithdrawnFor)
+	for _, c := range o.Conflicts {
+		p.Conflicts = append(p.Conflicts, Conflict{Region: a.regionName(c.Ledger), OrderConflict: c})
+		if !c.Settled {
+			p.Open++
+		}
+	}
 	for _, e := range list {
-		p.Entries = append(p.Entries, timelineEntry(e))
+		p.Entries = append(p.Entries, a.timelineEntry(e))
 	}
 	slices.Reverse(p.Entries)
 	// The page is read again when something happens after what it shows.
@@ -104,15 +115,17 @@ var stations = []domain.Status{
 func walk(o domain.Order, entries []projections.Entry) []walkStep {
 	came := make(map[domain.Status]time.Time)
 	furthest := 0
+	var before domain.Status
 	for _, e := range entries {
 		status := e.Status
 		if status == domain.StatusPartiallyShipped {
 			status = domain.StatusShipped
 		}
-		if i := slices.Index(stations, status); i >= 0 {
+		if i := slices.Index(stations, status); i >= 0 && e.Status != before {
 			came[status] = e.Occurred
 			furthest = max(furthest, i)
 		}
+		before = e.Status
 	}
 	ended := o.Status().Final() && !o.Closed
 	o.Holds, o.Closed = nil, false

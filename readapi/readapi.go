@@ -13,7 +13,9 @@
 // The events of one order and the notifications about all orders come as Server-Sent Events or, in the same content
 // and order, as JSON that waits. Each carries an id; who sends the last one back (as Last-Event-ID, or as after)
 // goes on behind it and misses nothing and sees nothing twice. A client that has been away for days and one that was
-// cut off for a second do the same.
+// cut off for a second do the same. They go along when an order moves to another region: its events go on there, and
+// none is told again. One exception keeps notifications from being lost with a region: what only a later home of the
+// order could tell is told again when the first one is heard of after all. Order, revision and kind say that it is the same.
 //
 // # Personal data
 //
@@ -89,6 +91,7 @@ func Register(s *web.Server, cfg Config) {
 	get(s, "get-counts", "/v1/counts", "How many orders are in each status", a.getCounts)
 	get(s, "get-status", "/v1/status", "How far the read models have come", a.getStatus)
 	get(s, "get-regions", "/v1/regions", "Where orders have their home, and how far each region can be seen from here", a.getRegions)
+	get(s, "list-conflicts", "/v1/conflicts", "What a region has done with an order and does not count where it lives", a.getConflicts)
 	a.registerParked()
 	get(s, "get-history", "/v1/history/orders/{id}", "Every step of an order", a.getHistory)
 	get(s, "get-state", "/v1/history/orders/{id}/state", "An order as it was", a.getState)
@@ -102,6 +105,7 @@ func Register(s *web.Server, cfg Config) {
 	r := s.Scoped()
 	r.Get("/", a.overviewPage)
 	r.Get("/regions", a.regionsPage)
+	r.Get("/conflicts", a.conflictsPage)
 	r.Get("/orders/{id}", a.orderPage)
 	r.Get("/orders/{id}/history", a.historyPage)
 	s.Router().Get("/assets/{name}", a.serveAsset)

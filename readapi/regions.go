@@ -13,6 +13,7 @@ import (
 	"github.com/orderledger/orderledger/eventstore"
 	"github.com/orderledger/orderledger/internal/web"
 	"github.com/orderledger/orderledger/projections"
+	"github.com/orderledger/orderledger/projections/history"
 )
 
 // A Region is one of those where orders have their home, as this one knows it.
@@ -56,7 +57,16 @@ func (a *api) copyOf(ctx context.Context, order uuid.UUID) (eventstore.Reader, e
 		return a.Ledger, nil
 	}
 	row, _, err := a.Views.Order(ctx, web.BusinessUnit(ctx), order)
-	if err != nil && !errors.Is(err, projections.ErrNotFound) {
+	if errors.Is(err, projections.ErrNotFound) {
+		if _, err := history.At(ctx, a.Ledger, order, history.Revision(0)); !errors.Is(err, history.ErrNotFound) {
+			return a.Ledger, err // it knows more orders than the rows do
+		}
+		err = a.look(ctx, func() error {
+			row, _, err = a.Views.Order(ctx, web.BusinessUnit(ctx), order)
+			return err
+		})
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, r := range regions {
@@ -65,6 +75,16 @@ func (a *api) copyOf(ctx context.Context, order uuid.UUID) (eventstore.Reader, e
 		}
 	}
 	return a.Ledger, nil
+}
+
+// regionName returns the name of the region whose ledger has an id; empty: the topology knows none.
+func (a *api) regionName(ledger string) string {
+	for _, r := range a.regions() {
+		if r.Ledger.String() == ledger {
+			return r.Name
+		}
+	}
+	return ""
 }
 
 // behind says how far a mark's ledger is ahead of what can be seen here.
@@ -171,7 +191,8 @@ func (a *api) lagStatus(ctx context.Context) map[uuid.UUID]*LagStatus {
 // A regionsPage shows where orders have their home and how far this region is behind each.
 type regionsPage struct {
 	page
-	Regions []regionView
+	Regions   []regionView
+	Conflicts uint64 // that are open
 }
 
 // A regionView is a region and its place on the map.
@@ -211,6 +232,9 @@ func (a *api) regionsPageOf(ctx context.Context, f Freshness) (*regionsPage, err
 		return nil, err
 	}
 	p.Events = p.query("/v1/notifications", url.Values{"after": {formatPlaces(places)}})
+	if p.Conflicts, err = a.Views.OpenConflicts(ctx, web.BusinessUnit(ctx)); err != nil {
+		return nil, err
+	}
 	list, err := a.regionList(ctx)
 	if err != nil {
 		return nil, err

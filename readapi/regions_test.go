@@ -28,7 +28,14 @@ func newRegions(t *testing.T) (here, there *world, regions *[]readapi.Region) {
 		t.Fatal(err)
 	}
 	regions = new([]readapi.Region)
-	here = newWorld(t, func(c *readapi.Config) { c.Regions = func() []readapi.Region { return *regions } })
+	here = newWorld(t, func(c *readapi.Config) {
+		c.Regions = func() []readapi.Region {
+			if here != nil && here.asked != nil {
+				here.asked()
+			}
+			return *regions
+		}
+	})
 	there = &world{t: t, ledger: ledger, id: head.ID, keys: here.keys, now: here.now, paused: true}
 	*regions = []readapi.Region{
 		{Name: "eu", Continent: "Europe", Latitude: 50, Longitude: 8, API: "https://eu.example.com", Ledger: here.id, Here: true, Copy: here.ledger},

@@ -49,12 +49,20 @@ type TimelineEntry struct {
 	Summary  projections.Summary `json:"summary" doc:"What the sentence is made of"`
 }
 
-func timelineEntry(e projections.Entry) TimelineEntry {
+func (a *api) timelineEntry(e projections.Entry) TimelineEntry {
 	return TimelineEntry{
-		ID: place{e.Source, e.Revision}.String(), Text: e.Summary.String(), Type: e.Type, Revision: e.Revision,
+		ID: place{e.Source, e.Revision}.String(), Text: a.sentence(e.Summary), Type: e.Type, Revision: e.Revision,
 		Position: e.Position, EventID: e.EventID, Status: e.Status, Occurred: e.Occurred, Recorded: e.Recorded,
 		Actor: e.Actor, Reason: e.Reason, RuleSet: e.RuleSet, RuleRow: e.RuleRow, Summary: e.Summary,
 	}
+}
+
+// sentence is a summary for people, who know regions by their names.
+func (a *api) sentence(s projections.Summary) string {
+	if name := a.regionName(s.Ledger); name != "" && s.Code == projections.CodeHomeMoved {
+		return "Moved to region " + name + "."
+	}
+	return s.String()
 }
 
 func (a *api) getTimeline(ctx context.Context, in *timelineInput) (*timelineOutput, error) {
@@ -68,7 +76,7 @@ func (a *api) getTimeline(ctx context.Context, in *timelineInput) (*timelineOutp
 	}
 	out := &timelineOutput{Seen: seen, Body: Timeline{Order: row.ID, Number: row.Number, Entries: make([]TimelineEntry, len(entries))}}
 	for i, e := range entries {
-		out.Body.Entries[i] = timelineEntry(e)
+		out.Body.Entries[i] = a.timelineEntry(e)
 	}
 	if n := len(entries); n == in.Limit && entries[n-1].Revision < row.Revision {
 		next := entries[n-1].Revision + 1

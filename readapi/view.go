@@ -1,6 +1,7 @@
 package readapi
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -36,12 +37,15 @@ type Order struct {
 	Personal *domain.Personal `json:"personal" doc:"Names, addresses and free text; null where there are none or they cannot be opened"`
 	Erased   bool             `json:"erased,omitempty" doc:"The order had personal data, and its key was destroyed"`
 
-	Settled      bool                `json:"settled,omitempty" doc:"Was fulfilled before the ledger knew it"`
-	WithdrawnFor string              `json:"withdrawn_for,omitempty" doc:"The ledger that has the order instead"`
-	Revision     uint64              `json:"revision" doc:"Of the newest event"`
-	Epoch        uint32              `json:"epoch" doc:"How often the order's home has moved"`
-	Source       uuid.UUID           `json:"source" doc:"The ledger that the events come from"`
-	Position     eventstore.Position `json:"position" doc:"Of the newest event in that ledger"`
+	Settled      bool                   `json:"settled,omitempty" doc:"Was fulfilled before the ledger knew it"`
+	WithdrawnFor string                 `json:"withdrawn_for,omitempty" doc:"The ledger that has the order instead"`
+	Conflicts    []domain.OrderConflict `json:"conflicts,omitempty" doc:"What other regions have done with the order and does not count here; people settle it"`
+	Home         string                 `json:"home,omitempty" doc:"The ledger that the order lives in"`
+	Region       string                 `json:"region,omitempty" doc:"The name of that ledger's region; absent where there is only one"`
+	Revision     uint64                 `json:"revision" doc:"Of the newest event"`
+	Epoch        uint32                 `json:"epoch" doc:"How often the order's home has moved"`
+	Source       uuid.UUID              `json:"source" doc:"The ledger that the events come from"`
+	Position     eventstore.Position    `json:"position" doc:"Of the newest event in that ledger"`
 }
 
 // TransformSchema documents that personal may be null, which huma's tags cannot say of an object.
@@ -76,6 +80,8 @@ func (a *api) view(ctx context.Context, row projections.Order, o domain.Order) *
 	v := project(o)
 	v.StatusSince, v.Submitted, v.Updated, v.Promised = row.StatusSince, row.Submitted, row.Updated, row.Promised
 	v.Source, v.Position = row.Source, row.Position
+	v.Home = cmp.Or(v.Home, row.Source.String())
+	v.Region = a.regionName(v.Home)
 	v.Personal, v.Erased = a.open(ctx, o)
 	return v
 }
@@ -86,7 +92,7 @@ func project(o domain.Order) *Order {
 		ID: o.ID, BusinessUnit: o.BusinessUnit, Number: o.Number, Status: o.Status(), Details: o.Details,
 		Lines: make([]OrderLine, len(o.Lines)), Totals: o.Totals, Fulfilments: o.Fulfilments, Holds: o.Holds,
 		Verdict: o.Verdict, Reason: o.Reason, Decision: o.Decision,
-		Settled: o.Settled, WithdrawnFor: o.WithdrawnFor, Epoch: o.Epoch,
+		Settled: o.Settled, WithdrawnFor: o.WithdrawnFor, Conflicts: o.Conflicts, Home: o.Home, Epoch: o.Epoch,
 	}
 	if o.Exists() {
 		v.Revision = o.Revision()

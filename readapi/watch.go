@@ -34,7 +34,13 @@ func (a *api) watchOrder(ctx context.Context, in *watchInput) (answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p.source == row.Source { // of another ledger's events, those of this one are no continuation
+		same := p.source == row.Source
+		if !same { // the order has moved, unless the two have nothing to do with each other
+			if same, err = a.Views.Same(ctx, row.BusinessUnit, row.ID, p.source, row.Source, p.revision); err != nil {
+				return nil, err
+			}
+		}
+		if same {
 			from = p.revision + 1
 		}
 	}
@@ -48,8 +54,8 @@ func (a *api) orderFeed(row projections.Order, from uint64) *feed[TimelineEntry]
 		f.at = place{row.Source, from - 1}.String()
 	}
 	advance := func(e projections.Entry) TimelineEntry {
-		entry := timelineEntry(e)
-		f.at, from = entry.ID, e.Revision+1
+		entry := a.timelineEntry(e)
+		f.at, from, row.Source = entry.ID, e.Revision+1, e.Source
 		return entry
 	}
 	f.ready = func(ctx context.Context, n int) ([]TimelineEntry, error) {

@@ -39,7 +39,8 @@ type world struct {
 	now      time.Time // when commands are sent
 	commands int
 
-	paused bool // commands do not reach the read models
+	paused bool   // commands do not reach the read models
+	asked  func() // is called when somebody asks for the regions; nil: nothing is
 }
 
 func newWorld(t testing.TB, change ...func(*readapi.Config)) *world {

@@ -39,7 +39,12 @@ func (e *environment) client() (*client, error) {
 		}
 		base = announced.Address
 	}
-	base, err := baseURL(base)
+	return e.clientOf(base)
+}
+
+// clientOf is the client of the server at an address.
+func (e *environment) clientOf(address string) (*client, error) {
+	base, err := baseURL(address)
 	if err != nil {
 		return nil, err
 	}

@@ -20,25 +20,29 @@ import (
 type cli struct {
 	globals
 
-	Serve   serveCommand   `cmd:"" help:"Run the server: commands, relay, projector and queries, in one process or in several."`
-	Edge    edgeCommand    `cmd:"" help:"Run the entry in front of the regions: the nearest healthy one answers."`
-	Demo    demoCommand    `cmd:"" help:"Run a server that plays the orders of an optics maker, faster than life."`
-	Order   orderCommand   `cmd:"" help:"Submit, show, follow and change orders."`
-	Command commandCommand `cmd:"" help:"Ask what has become of a command that was sent over the bus."`
-	Import  importCommand  `cmd:"" help:"Take in orders from CSV, TSV or JSON lines."`
-	Rules   rulesCommand   `cmd:"" help:"Show or activate the rules that judge and route orders."`
-	Rebuild rebuildCommand `cmd:"" help:"Build the read models anew from the ledger. The server of the read models must be stopped."`
-	Verify  verifyCommand  `cmd:"" help:"Check the ledger's chain, and the read models against it. The server of the ledger must be stopped, or be named by --ledger."`
-	Backup  backupCommand  `cmd:"" help:"Copy the ledger, also while a server is running."`
-	Copy    copyCommand    `cmd:"" help:"Copy a ledger from the embedded form to EventStoreDB, or back. Its server must be stopped."`
-	Ledger  ledgerCommand  `cmd:"" name:"ledger" help:"Show the ledger, or let a copy of it go on."`
-	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look after messages on the bus that could not be read."`
-	Regions regionsCommand `cmd:"" help:"List the regions, and how far each can be seen from the server."`
-	Parked  parkedCommand  `cmd:"" help:"Look after orders of which an event could not be applied to the read models."`
-	Local   localCommand   `cmd:"" help:"Run a Service Bus, and what EventStoreDB speaks in front of a ledger, on this machine, for this program and for others."`
-	Token   tokenCommand   `cmd:"" help:"Make a token that lets somebody use a server."`
-	Erase   eraseCommand   `cmd:"" help:"Make a buyer's personal data unreadable, for ever."`
-	Bench   benchCommand   `cmd:"" help:"Measure how fast this is on this machine, beside what the machine could do."`
+	Serve     serveCommand     `cmd:"" help:"Run the server: commands, relay, projector and queries, in one process or in several."`
+	Edge      edgeCommand      `cmd:"" help:"Run the entry in front of the regions: the nearest healthy one answers."`
+	Demo      demoCommand      `cmd:"" help:"Run a server that plays the orders of an optics maker, faster than life."`
+	Order     orderCommand     `cmd:"" help:"Submit, show, follow and change orders."`
+	Command   commandCommand   `cmd:"" help:"Ask what has become of a command that was sent over the bus."`
+	Import    importCommand    `cmd:"" help:"Take in orders from CSV, TSV or JSON lines."`
+	Rules     rulesCommand     `cmd:"" help:"Show or activate the rules that judge and route orders."`
+	Rebuild   rebuildCommand   `cmd:"" help:"Build the read models anew from the ledger. The server of the read models must be stopped."`
+	Verify    verifyCommand    `cmd:"" help:"Check the ledger's chain, and the read models against it. The server of the ledger must be stopped, or be named by --ledger."`
+	Backup    backupCommand    `cmd:"" help:"Copy the ledger, also while a server is running."`
+	Copy      copyCommand      `cmd:"" help:"Copy a ledger from the embedded form to EventStoreDB, or back. Its server must be stopped."`
+	Ledger    ledgerCommand    `cmd:"" name:"ledger" help:"Show the ledger, or let a copy of it go on."`
+	DLQ       dlqCommand       `cmd:"" name:"dlq" help:"Look after messages on the bus that could not be read."`
+	Regions   regionsCommand   `cmd:"" help:"List the regions, and how far each can be seen from the server."`
+	Region    regionCommand    `cmd:"" help:"Let a region take over the orders of one that is gone, or return them."`
+	Conflicts conflictsCommand `cmd:"" help:"List what two regions have done with the same order and only people can decide."`
+	Conflict  conflictCommand  `cmd:"" help:"Settle such a conflict."`
+	Parked    parkedCommand    `cmd:"" help:"Look after orders of which an event could not be applied to the read models."`
+	Local     localCommand     `cmd:"" help:"Run a Service Bus, and what EventStoreDB speaks in front of a ledger, on this machine, for this program and for others."`
+	Token     tokenCommand     `cmd:"" help:"Make a token that lets somebody use a server."`
+	Erase     eraseCommand     `cmd:"" help:"Make a buyer's personal data unreadable, for ever."`
+	Bench     benchCommand     `cmd:"" help:"Measure how fast this is on this machine, beside what the machine could do."`
+	Simulate  simulateCommand  `cmd:"" help:"Look for a history in which regions that fail break a promise."`
 
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`

@@ -101,7 +101,7 @@ func TestRealOrdersThroughTheEntry(t *testing.T) {
 }
 
 // A realOrder is what is used of a real one.
-type realOrder struct{ id, customer, country string }
+type realOrder struct{ id, customer, country, status string }
 
 // realOrders reads a shop's orders, each with the country by which the entry knows where it comes from.
 func realOrders(t *testing.T) []realOrder {
@@ -128,7 +128,7 @@ func realOrders(t *testing.T) []realOrder {
 			return all
 		}
 		check(t, err)
-		o := realOrder{id: line[0], customer: line[1], country: countries[strings.TrimSpace(line[4])]}
+		o := realOrder{id: line[0], customer: line[1], status: line[3], country: countries[strings.TrimSpace(line[4])]}
 		if o.country == "" {
 			t.Fatalf("order %s is from %q", o.id, line[4])
 		}

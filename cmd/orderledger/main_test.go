@@ -53,8 +53,10 @@ func seeded(t testing.TB) *rand.Rand {
 }
 
 // poll asks until the answer is yes, and reports whether it was in time.
-func poll(ask func() bool) bool {
-	deadline := time.After(30 * time.Second)
+func poll(ask func() bool) bool { return pollFor(30*time.Second, ask) }
+
+func pollFor(longest time.Duration, ask func() bool) bool {
+	deadline := time.After(longest)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ask() {

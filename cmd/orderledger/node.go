@@ -162,7 +162,7 @@ func (n *node) openHandler(ctx context.Context, c nodeConfig) (err error) {
 		config.Enqueue = func(m *watermill.Message) error { return n.publisher.Publish(c.Bus.commands, m) }
 	}
 	if n.peers != nil {
-		config.Regions, config.Remote = n.peers.forCommands, n.peers.confirm
+		config.Regions, config.Remote, config.Asked = n.peers.forCommands, n.peers.confirm, n.peers.asked.Load
 	}
 	n.handler, err = commands.NewHandler(ctx, config)
 	if err != nil {

@@ -40,6 +40,7 @@ type peers struct {
 
 	topology atomic.Pointer[topology.Topology]
 	commands atomic.Pointer[[]commands.Region] // the other regions for those who take commands
+	asked    atomic.Bool                       // they were asked since the process began, see ask
 
 	mu         sync.Mutex // protects the fields below
 	byName     map[string]*peer
@@ -119,7 +120,7 @@ func (p *peers) commandRegion(r topology.Region) (commands.Region, error) {
 		}
 		p.forwarders[r.Name] = &forwarder{to, r.API}
 	}
-	region := commands.Region{Name: r.Name, API: p.forwarders[r.Name]}
+	region := commands.Region{Name: r.Name, Ledger: r.Ledger, API: p.forwarders[r.Name]}
 	if other := p.byName[r.Name]; other != nil {
 		region.Mirror = other.mirror
 	}
@@ -172,6 +173,12 @@ func (p *peers) run(ctx context.Context, n *node) error {
 			}
 		})
 	})
+	reconciling := newReconciliation()
+	running.Go(func() {
+		p.ask(ctx)
+		reconciling.run(ctx, n)
+	})
+	running.Go(func() { reconciling.tell(ctx, n) })
 	following, sending := make(map[string]bool), make(map[string]bool)
 	for {
 		_, _, changed := p.find(p.here)
@@ -180,6 +187,7 @@ func (p *peers) run(ctx context.Context, n *node) error {
 				following[other.name] = true
 				running.Go(func() { p.follow(ctx, other) })
 				running.Go(func() { other.project(ctx, n) })
+				running.Go(func() { other.tell(ctx, reconciling) })
 			}
 		}
 		for _, r := range p.topology.Load().Next(p.here) {

@@ -41,6 +41,12 @@ func (regionsCommand) Run(ctx context.Context, e *environment) error {
 	return w.Flush()
 }
 
+func (c *client) regions(ctx context.Context) ([]readapi.RegionStatus, error) {
+	var list readapi.RegionList
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/v1/regions"}, &list)
+	return list.Regions, err
+}
+
 // behind says how far the server is behind a region.
 func behind(lag *readapi.LagStatus) string {
 	if lag == nil {

@@ -113,7 +113,7 @@ func (w *regionsWorld) topology(from string) string {
 			api, bus = links[0].Addr(), links[1].Addr()
 		}
 		fmt.Fprintf(&file, "- {name: %s, latitude: %d, longitude: %d, countries: [%s], ledger: %s, api: 'http://%s', bus: 'servicebus://local:local@%s/?emulator=true'}\n",
-			to, 10*i, 20*i, worldRegions[to].country, uuid.NewSHA1(uuid.Nil, []byte(to)), api, bus)
+			to, 10*i, 20*i, worldRegions[to].country, w.ledger(to), api, bus)
 	}
 	path := filepath.Join(w.t.TempDir(), "topology.yaml")
 	check(w.t, os.WriteFile(path, []byte(file.String()), 0o600))
@@ -312,7 +312,7 @@ func (r *roamer) note(h http.Header) {
 // settled waits until every region shows all that was acknowledged, and follows all others.
 func (w *regionsWorld) settled(clients []*roamer) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), settleTime())
 	defer cancel()
 	for _, region := range w.names {
 		w.servers[region].answers()
@@ -364,21 +364,12 @@ func (w *regionsWorld) checkOrders(clients []*roamer) {
 		}
 	}
 	for _, region := range w.names {
-		c := &client{base: w.servers[region].url(), businessUnit: "main", http: &http.Client{Transport: &http.Transport{}}}
 		shown := make(map[string]int)
 		sources := make(map[uuid.UUID]int)
-		for cursor := ""; ; {
-			var list readapi.OrderList
-			_, err := c.call(w.t.Context(), request{method: http.MethodGet, path: "/v1/orders?limit=100&cursor=" + url.QueryEscape(cursor)}, &list)
-			check(w.t, err)
-			for _, o := range list.Orders {
-				shown[o.ID.String()]++
-				sources[o.Source]++
-			}
-			if cursor = list.Next; cursor == "" {
-				break
-			}
-		}
+		w.eachOrder(region, func(o readapi.OrderSummary) {
+			shown[o.ID.String()]++
+			sources[o.Source]++
+		})
 		for id := range want {
 			if shown[id] != 1 {
 				w.t.Errorf("region %s shows order %s %d times", region, id, shown[id])
@@ -390,7 +381,24 @@ func (w *regionsWorld) checkOrders(clients []*roamer) {
 		if len(sources) != len(w.names) {
 			w.t.Errorf("region %s shows orders of %d ledgers", region, len(sources))
 		}
-		c.http.CloseIdleConnections()
 	}
 	w.t.Logf("%d orders, %d commands sent twice", len(want), repeated)
+}
+
+// eachOrder lists all orders that a region shows.
+func (w *regionsWorld) eachOrder(region string, see func(readapi.OrderSummary)) {
+	w.t.Helper()
+	c := &client{base: w.servers[region].url(), businessUnit: "main", http: &http.Client{Transport: &http.Transport{}}}
+	defer c.http.CloseIdleConnections()
+	for cursor := ""; ; {
+		var list readapi.OrderList
+		_, err := c.call(w.t.Context(), request{method: http.MethodGet, path: "/v1/orders?limit=200&cursor=" + url.QueryEscape(cursor)}, &list)
+		check(w.t, err)
+		for _, o := range list.Orders {
+			see(o)
+		}
+		if cursor = list.Next; cursor == "" {
+			return
+		}
+	}
 }

@@ -58,7 +58,9 @@ func (s *straced) start(stderr *bytes.Buffer, trace []string, args ...string) *e
 	return command
 }
 
-// ended waits until the program has ended. It kills one that hangs, and reports whether it had to.
+// ended waits until the program has ended. It kills one that hangs, and reports whether it had to. A program that was
+// refused to give a lock back waits for that lock ten seconds each time it needs it until it ends, which may be several
+// times: two minutes are for that.
 func ended(command *exec.Cmd) (hung bool) {
 	done := make(chan struct{})
 	go func() {
@@ -68,7 +70,7 @@ func ended(command *exec.Cmd) (hung bool) {
 	select {
 	case <-done:
 		return false
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		_ = command.Process.Kill()
 		<-done
 		return true

@@ -50,14 +50,16 @@ func command(t *rapid.T, key string, o domain.Order, a domain.Action) domain.Com
 func action(t *rapid.T, o domain.Order) domain.Action {
 	kinds := []func(*rapid.T, domain.Order) domain.Action{
 		confirm, confirm, start, ship, ship, ship, ship, deliver, deliver, deliver,
-		reportFailure, reroute, route, release, release, hold, amend, amend, cancel, takeBack, closeOrder, withdraw, again,
+		reportFailure, reroute, route, release, release, hold, amend, amend, cancel, takeBack, closeOrder,
+		withdraw, again, conflict, // which end, lead nowhere or concern few orders
 	}
-	rare := len(kinds) - 2 // withdraw and again end or lead nowhere
-	n := rapid.IntRange(0, 4*rare+1).Draw(t, "action")
-	if n < 4*rare {
-		return kinds[n%rare](t, o)
+	const rare = 3
+	often := len(kinds) - rare
+	n := rapid.IntRange(0, 4*often+rare-1).Draw(t, "action")
+	if n < 4*often {
+		return kinds[n%often](t, o)
 	}
-	return kinds[n-3*rare](t, o)
+	return kinds[n-3*often](t, o)
 }
 
 func again(t *rapid.T, _ domain.Order) domain.Action { return submit(t) }
@@ -362,4 +364,18 @@ func closeOrder(*rapid.T, domain.Order) domain.Action { return domain.Close{} }
 
 func withdraw(t *rapid.T, _ domain.Order) domain.Action {
 	return domain.Withdraw{Winner: "ledger-2", Reason: reason(t)}
+}
+
+// conflict settles a conflict, or finds one, now and then one that is known.
+func conflict(t *rapid.T, o domain.Order) domain.Action {
+	if len(o.Conflicts) > 0 && rapid.IntRange(0, 3).Draw(t, "settle") > 0 {
+		return domain.Settle{Conflict: "c" + strconv.Itoa(1+seldomBeyond(t, len(o.Conflicts), "conflict")), Reason: reason(t)}
+	}
+	c := domain.Conflict{Ledger: "ledger-2", Revision: rapid.Uint64Range(0, 50).Draw(t, "revision")}
+	if rapid.Bool().Draw(t, "reached") {
+		c.Site, c.Fulfilment = rapid.SampledFrom(Sites).Draw(t, "site"), "f1"
+	} else {
+		c.Command, c.Action, c.Code = rapid.StringMatching(`[0-9a-f]{1,2}`).Draw(t, "of command"), "ship", "over_shipment"
+	}
+	return domain.RecordConflict{Conflict: c}
 }

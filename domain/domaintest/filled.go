@@ -28,7 +28,8 @@ func Events() []domain.Event {
 		event[domain.Released](), event[domain.Amended](), event[domain.Routed](), event[domain.Unrouted](),
 		event[domain.Confirmed](), event[domain.FulfilmentStarted](), event[domain.Shipped](), event[domain.Delivered](),
 		event[domain.FulfilmentFailed](), event[domain.Cancelled](), event[domain.Returned](), event[domain.Closed](),
-		event[domain.Withdrawn](), event[domain.HomeMoved](), event[domain.RuleSetActivated](),
+		event[domain.Withdrawn](), event[domain.HomeMoved](), event[domain.ConflictFound](), event[domain.ConflictSettled](),
+		event[domain.RuleSetActivated](),
 	}
 }
 
@@ -40,7 +41,7 @@ func event[T any, P interface {
 	return P(&e)
 }
 
-// Actions returns a filled example of every action, as a submitter may send it: new lines have no ids.
+// Actions returns a filled example of every action, as a submitter may send it: new lines and conflicts have no ids.
 func Actions() []domain.Action {
 	submit, amend := Filled[domain.Submit](), Filled[domain.Amend]()
 	for i := range submit.Lines {
@@ -49,11 +50,13 @@ func Actions() []domain.Action {
 	for i := range amend.Add {
 		amend.Add[i].ID = ""
 	}
+	conflict := Filled[domain.RecordConflict]()
+	conflict.ID = ""
 	return []domain.Action{
 		submit, amend, Filled[domain.PlaceHold](), Filled[domain.Release](), Filled[domain.Cancel](),
 		Filled[domain.Route](), Filled[domain.Reroute](), Filled[domain.Confirm](), Filled[domain.StartFulfilment](),
 		Filled[domain.Ship](), Filled[domain.Deliver](), Filled[domain.ReportFailure](), Filled[domain.Return](),
-		Filled[domain.Close](), Filled[domain.Withdraw](),
+		Filled[domain.Close](), Filled[domain.Withdraw](), Filled[domain.Move](), conflict, Filled[domain.Settle](),
 	}
 }
 
@@ -166,6 +169,8 @@ func (f *filler) text(t reflect.Type, name string, i int) string {
 		return "f" + number
 	case "Hold.ID", "Released.Hold", "Release.Hold":
 		return "h" + number
+	case "Conflict.ID", "ConflictSettled.Conflict", "Settle.Conflict":
+		return "c" + number
 	case "Adjustment.Kind":
 		return []string{domain.Allowance, domain.Charge}[i]
 	case "Promise.Kind":

@@ -23,6 +23,7 @@ const (
 	regionHeader  = "Orderledger-Region"
 	eventStream   = "text/event-stream"
 	codeElsewhere = "home_unreachable" // said by a region that is well: the one that would have to decide is not
+	codeNotKnown  = "not_known_yet"    // said by a region that is well: another one may have the order
 )
 
 var (
@@ -120,6 +121,9 @@ func (e *Edge) attempt(q *request, out *http.Request, choice Choice) result {
 		answer.Body = &passed{answer.Body, e, choice, func() bool { return q.Context().Err() != nil }}
 	case codeOf(answer) == codeElsewhere:
 		e.report(choice, Answered, 0)
+	case codeOf(answer) == codeNotKnown:
+		e.report(choice, Answered, 0)
+		return result{answer: answer, again: q.repeatable()}
 	default:
 		e.report(choice, Failed, retryAfter(answer))
 		return result{answer: answer, again: q.repeatable()}

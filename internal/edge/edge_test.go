@@ -160,6 +160,7 @@ func TestWhatIsSentAgain(t *testing.T) {
 		{"503 of a keyed write", problem(503, "unavailable"), http.MethodPost, key, true},
 		{"503 of a write", problem(503, "unavailable"), http.MethodPost, nil, false},
 		{"503 of a write with two keys", problem(503, "unavailable"), http.MethodPost, http.Header{"Idempotency-Key": {"k", "l"}}, false},
+		{"an order that another region may have", problem(503, "not_known_yet"), http.MethodGet, nil, true},
 		{"home", problem(503, "home_unreachable"), http.MethodGet, nil, false},
 		{"home of a keyed write", problem(503, "home_unreachable"), http.MethodPost, key, false},
 		{"home of a write", problem(503, "home_unreachable"), http.MethodPost, nil, false},
@@ -192,6 +193,20 @@ func TestHomeUnreachableOpensNoBreaker(t *testing.T) {
 		if answer := w.get("/"); answer.status != 503 || answer.region() != "a" || !strings.Contains(answer.body, `"detail":"wait"`) {
 			t.Fatalf("%+v", answer)
 		}
+	}
+}
+
+// Nor is it a fault of a region that it does not know yet what another one has.
+func TestNotKnownYetOpensNoBreaker(t *testing.T) {
+	unknown := &counted{Handler: says(503, "application/problem+json", `{"code":"not_known_yet"}`)}
+	w := newWorld(t, unknown, says(200, jsonType, "{}"))
+	for range 20 {
+		if answer := w.get("/"); answer.status != 200 || answer.region() != "b" {
+			t.Fatalf("%+v", answer)
+		}
+	}
+	if n := unknown.n.Load(); n != 20 {
+		t.Errorf("the region was asked %d times, want 20", n)
 	}
 }
 

@@ -18,6 +18,7 @@ type Proxy struct {
 	mu     sync.Mutex // protects what follows
 	target string
 	down   bool // whoever connects is cut off
+	left   int  // bytes that pass before it goes down; negative: it does not
 	closed bool
 	pairs  map[*pair]struct{}
 	gate   chan struct{} // closed: what comes is passed on
@@ -37,7 +38,7 @@ func New(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, target: target, pairs: make(map[*pair]struct{}), gate: make(chan struct{})}
+	p := &Proxy{listener: l, target: target, left: -1, pairs: make(map[*pair]struct{}), gate: make(chan struct{})}
 	close(p.gate)
 	p.work.Go(p.accept)
 	t.Cleanup(func() {
@@ -98,13 +99,32 @@ func (p *Proxy) pass(of *pair, to, from *net.TCPConn) {
 		gate := p.gate
 		p.mu.Unlock()
 		<-gate
-		if _, err := to.Write(b[:n]); err != nil {
+		pass, last := p.spend(n)
+		if _, err := to.Write(b[:pass]); err != nil {
 			return
 		}
-		if err != nil {
+		if last {
+			p.Cut()
+		}
+		if err != nil || last {
 			return
 		}
 	}
+}
+
+// spend says how many of n bytes may pass. If they are the last ones, it is down from now on.
+func (p *Proxy) spend(n int) (pass int, last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.left < 0:
+		return n, false
+	case p.left > n:
+		p.left -= n
+		return n, false
+	}
+	pass, p.left, p.down = p.left, -1, true
+	return pass, true
 }
 
 // Point leads new connections to another server.
@@ -122,11 +142,25 @@ func (p *Proxy) Down() {
 	p.Cut()
 }
 
-// Up ends what Down began.
+// DownAfter lets so many more bytes pass, from either side, and does what Down does in the middle of what comes then.
+func (p *Proxy) DownAfter(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = bytes
+}
+
+// IsDown reports whether it is cut off.
+func (p *Proxy) IsDown() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down
+}
+
+// Up ends what Down or DownAfter began.
 func (p *Proxy) Up() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.down = false
+	p.down, p.left = false, -1
 }
 
 // Cut breaks every connection.

@@ -34,7 +34,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		start := time.Now()
 		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		q := &request{server: s, writer: wrapped, unit: DefaultBusinessUnit, principal: local(), finish: func() {}}
-		q.traceID, q.traceparent = trace(r.Header.Values("Traceparent"))
+		q.traceID, q.traceparent = trace(r.Header.Values("Traceparent"), s.cfg.Random)
 		h := w.Header()
 		h.Set("Request-Id", q.traceID)
 		maps.Copy(h, always)

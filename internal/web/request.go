@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"math/rand/v2"
 	"net/http"
 	"regexp"
 	"strings"
@@ -115,18 +114,18 @@ func businessUnit(r *http.Request) (string, *Error) {
 
 var traceparentPattern = regexp.MustCompile(`^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$`)
 
-// trace continues the trace that a request belongs to, or begins one.
-func trace(header []string) (traceID, traceparent string) {
+// trace continues the trace that a request belongs to, or begins one. Random makes the ids, which are to differ, not to be
+// hard to guess.
+func trace(header []string, random func() uint64) (traceID, traceparent string) {
 	if len(header) == 1 {
 		m := traceparentPattern.FindStringSubmatch(header[0])
 		if m != nil && strings.Trim(m[1], "0") != "" && strings.Trim(m[2], "0") != "" {
-			return m[1], "00-" + m[1] + "-" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64())) + "-" + m[3]
+			return m[1], "00-" + m[1] + "-" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, random())) + "-" + m[3]
 		}
 	}
-	// The ids are to differ, not to be hard to guess.
 	var id [24]byte
 	for i := 0; i < len(id); i += 8 {
-		binary.BigEndian.PutUint64(id[i:], rand.Uint64())
+		binary.BigEndian.PutUint64(id[i:], random())
 	}
 	text := make([]byte, 0, len("00-00112233445566778899aabbccddeeff-0011223344556677-00"))
 	text = hex.AppendEncode(append(text, "00-"...), id[:16])

@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"maps"
+	randv2 "math/rand/v2"
 	"net/http"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type Config struct {
 
 	Logger    *slog.Logger         // nil: no log
 	Metrics   *prometheus.Registry // takes the server's own metrics and is shown at /metrics; nil: a new one
+	Random    func() uint64        // of the ids of traces, safe for concurrent use; nil: math/rand
 	CursorKey []byte               // at least 16 bytes; empty: a random one, so that no cursor survives a restart
 
 	MaxBody     int64    // bytes of a body where the operation says nothing else; 0: 1 MiB
@@ -124,6 +126,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = prometheus.NewRegistry()
+	}
+	if cfg.Random == nil {
+		cfg.Random = randv2.Uint64
 	}
 	if len(cfg.CursorKey) == 0 {
 		cfg.CursorKey = make([]byte, 32)
