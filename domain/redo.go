@@ -8,7 +8,7 @@ import "slices"
 // took. A personal section goes along as it was sealed.
 //
 // The action names fulfilments, holds, shipments and lines as they are called in the history of the events. Another may
-// call something else so: see [MeansSame].
+// call something else so, or nothing.
 //
 // Redo returns false for what no other history is to be asked for: a submission, a withdrawal, a move, what is known of
 // conflicts.
@@ -77,69 +77,4 @@ func (e *Routed) chosen() string {
 		return ""
 	}
 	return e.Fulfilments[0].Site
-}
-
-// MeansSame reports whether what an action names in an order is the same as in another history of that order: lines are
-// of one article, fulfilments at one site, shipments of the same goods, holds for one reason. What only one of the
-// histories has is not the same.
-func MeansSame(a Action, there, here Order) bool {
-	switch a := a.(type) {
-	case Amend:
-		return sameLines(a.Lines, func(c *LineChange) string { return c.Line }, &there, &here)
-	case Release:
-		return a.Hold == "" || sameHold(a.Hold, there, here)
-	case Cancel:
-		return sameQuantities(a.Lines, &there, &here)
-	case Reroute:
-		return sameFulfilment(a.Fulfilment, &there, &here)
-	case Confirm:
-		return sameFulfilment(a.Fulfilment, &there, &here) &&
-			sameLines(a.Lines, func(c *LineConfirmation) string { return c.Line }, &there, &here)
-	case StartFulfilment:
-		return sameFulfilment(a.Fulfilment, &there, &here)
-	case Ship:
-		return sameFulfilment(a.Fulfilment, &there, &here) && sameQuantities(a.Lines, &there, &here)
-	case Deliver:
-		return sameFulfilment(a.Fulfilment, &there, &here) && sameQuantities(a.Lines, &there, &here) &&
-			(a.Shipment == "" || sameShipment(a.Fulfilment, a.Shipment, &there, &here))
-	case ReportFailure:
-		return sameFulfilment(a.Fulfilment, &there, &here)
-	case Return:
-		return sameQuantities(a.Lines, &there, &here)
-	}
-	return true
-}
-
-func sameQuantities(list []LineQuantity, there, here *Order) bool {
-	return sameLines(list, func(q *LineQuantity) string { return q.Line }, there, here)
-}
-
-func sameLines[T any](list []T, of func(*T) string, there, here *Order) bool {
-	for i := range list {
-		l, m := there.Line(of(&list[i])), here.Line(of(&list[i]))
-		if l == nil || m == nil || l.SKU != m.SKU || l.BuyerSKU != m.BuyerSKU || l.GTIN != m.GTIN || l.Unit != m.Unit ||
-			l.Configuration != m.Configuration {
-			return false
-		}
-	}
-	return true
-}
-
-func sameFulfilment(id string, there, here *Order) bool {
-	f, g := there.Fulfilment(id), here.Fulfilment(id)
-	return f != nil && g != nil && f.Site == g.Site
-}
-
-// sameShipment compares shipments of a fulfilment that both histories have.
-func sameShipment(fulfilment, id string, there, here *Order) bool {
-	f, g := there.Fulfilment(fulfilment), here.Fulfilment(fulfilment)
-	i, j := f.shipment(id), g.shipment(id)
-	return i >= 0 && j >= 0 && slices.Equal(f.Shipments[i].Lines, g.Shipments[j].Lines) &&
-		f.Shipments[i].Carrier == g.Shipments[j].Carrier && f.Shipments[i].Tracking == g.Shipments[j].Tracking
-}
-
-func sameHold(id string, there, here Order) bool {
-	named := func(h Hold) bool { return h.ID == id }
-	i, j := slices.IndexFunc(there.Holds, named), slices.IndexFunc(here.Holds, named)
-	return i >= 0 && j >= 0 && there.Holds[i].Reason == here.Holds[j].Reason && there.Holds[i].Role == here.Holds[j].Role
 }

@@ -38,9 +38,6 @@ func TestRedo(t *testing.T) {
 					t.Fatalf("%+v was made into %+v: %v", c.Do, a, err)
 				}
 				wantSame(t, events, again)
-				if !domain.MeansSame(a, o, clone(o)) {
-					t.Fatalf("%+v does not mean the same in the same order", a)
-				}
 			}
 			for _, e := range events {
 				o = domain.Evolve(o, e)
@@ -164,59 +161,5 @@ func TestRedoGathering(t *testing.T) {
 			t.Fatal(typesOf(events), err)
 		}
 		wantRedo(t, o, a, a)
-	}
-}
-
-// What two histories of an order call by one name may be two things.
-func TestMeansSame(t *testing.T) {
-	lens, frame := article("lens", "10"), article("frame", "5")
-	hold := domain.PlaceHold{Reason: because("asked")}
-	part := shipLines("f1", of("1", "4"))
-	here := after(t, order(lens, frame), hold, domain.Release{}, part, hold)
-	same := after(t, order(lens, frame), hold, domain.Release{}, part, hold)
-	other := after(t, order(frame, frame), domain.Reroute{Fulfilment: "f1", Reason: because("late")},
-		domain.PlaceHold{Reason: because("asked")}, domain.Release{}, domain.PlaceHold{Reason: because("broken")})
-	otherSite := after(t, order(lens, article("only-B", "5")), domain.Reroute{Fulfilment: "f1", Site: "C", Reason: because("late")})
-	otherBox := after(t, order(lens, frame), shipLines("f1", of("1", "3")))
-	q := num("1")
-	for _, test := range []struct {
-		do    domain.Action
-		there domain.Order
-		want  bool
-	}{
-		{domain.Release{Hold: "h2"}, same, true},
-		{domain.Release{Hold: "h2"}, other, false}, // for another reason
-		{domain.Release{Hold: "h2"}, otherBox, false},
-		{domain.Release{}, otherBox, true}, // none is named
-		{domain.Amend{Lines: []domain.LineChange{{Line: "2", Quantity: &q}}}, other, true},
-		{domain.Amend{Lines: []domain.LineChange{{Line: "1", Quantity: &q}}}, other, false}, // of another article
-		{domain.Amend{Lines: []domain.LineChange{{Line: "3", Quantity: &q}}}, same, false},
-		{domain.Cancel{Lines: []domain.LineQuantity{of("2", "1")}, Reason: because("asked")}, otherSite, false},
-		{domain.Return{Lines: []domain.LineQuantity{of("1", "1")}, Reason: because("broken")}, other, false},
-		{domain.Ship{Fulfilment: "f1"}, otherBox, true},
-		{shipLines("f1", of("2", "1")), otherSite, false},
-		{domain.Ship{Fulfilment: "f2"}, other, false}, // not here
-		{domain.Deliver{Fulfilment: "f1", Shipment: "s1"}, same, true},
-		{domain.Deliver{Fulfilment: "f1", Shipment: "s1"}, otherBox, false}, // of other goods
-		{domain.Deliver{Fulfilment: "f1", Shipment: "s2"}, same, false},
-		{domain.Deliver{Fulfilment: "f1"}, otherBox, true},
-		{domain.Close{}, other, true},
-		{hold, other, true},
-		{domain.Route{Site: "C"}, other, true},
-	} {
-		if got := domain.MeansSame(test.do, test.there, here); got != test.want {
-			t.Errorf("%s %+v: %v", test.do.Name(), test.do, got)
-		}
-	}
-	// f2 is at B there, and at C in the other history.
-	there, rerouted := otherSite, after(t, order(lens, frame), domain.Reroute{Fulfilment: "f1", Site: "C", Reason: because("late")})
-	for _, a := range []domain.Action{
-		domain.StartFulfilment{Fulfilment: "f2"}, domain.ReportFailure{Fulfilment: "f2", Reason: because("fire")},
-		domain.Reroute{Fulfilment: "f2", Reason: because("late")}, domain.Ship{Fulfilment: "f2"}, domain.Deliver{Fulfilment: "f2"},
-		domain.Confirm{Fulfilment: "f2", Confirmation: domain.Confirmation{Outcome: domain.Accepts}},
-	} {
-		if domain.MeansSame(a, there, rerouted) {
-			t.Errorf("%s means the same at two sites", a.Name())
-		}
 	}
 }
