@@ -203,8 +203,10 @@ func (f *Forwarder) via(r *http.Request) (string, *web.Error) {
 		}
 	}
 	if len(names) >= maxHops || slices.Contains(names, f.cfg.From) {
-		return "", &web.Error{Status: http.StatusLoopDetected, Code: codeRoutingLoop,
-			Detail: "The regions do not agree about the order's home: the request has come through too many of them. Nothing was stored."}
+		// While an order returns to its old home, the two may not have heard of each other.
+		return "", &web.Error{Status: http.StatusLoopDetected, Code: codeRoutingLoop, RetryAfter: time.Second,
+			Detail: "The regions do not agree about the order's home: the request has come through too many of them. Nothing was stored; " +
+				"send it again with the same idempotency key."}
 	}
 	return strings.Join(append(names, f.cfg.From), ", "), nil
 }

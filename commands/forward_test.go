@@ -197,8 +197,8 @@ func TestRoutingLoop(t *testing.T) {
 		}
 	}
 	r := w.regions["a"].erp().post("/v1/orders/"+id+"/hold", "h", `{`+reason+`}`)
-	if r.status != http.StatusLoopDetected || r.code() != "routing_loop" {
-		t.Errorf("%d %s", r.status, r.body)
+	if r.status != http.StatusLoopDetected || r.code() != "routing_loop" || r.header.Get("Retry-After") != "1" {
+		t.Errorf("%d %v %s", r.status, r.header, r.body)
 	}
 	if n := w.regions["a"].links["b"].requests() + w.regions["b"].links["a"].requests(); n != 2 {
 		t.Errorf("%d requests", n)

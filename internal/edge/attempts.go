@@ -23,6 +23,7 @@ const (
 	regionHeader  = "Orderledger-Region"
 	eventStream   = "text/event-stream"
 	codeElsewhere = "home_unreachable" // said by a region that is well: the one that would have to decide is not
+	codeAsking    = "asking_peers"     // said by a region that is well: it is about to find out whether it is to decide
 	codeNotKnown  = "not_known_yet"    // said by a region that is well: another one may have the order
 )
 
@@ -119,7 +120,7 @@ func (e *Edge) attempt(q *request, out *http.Request, choice Choice) result {
 	case !isFailure(answer.StatusCode):
 		e.report(choice, Answered, 0)
 		answer.Body = &passed{answer.Body, e, choice, func() bool { return q.Context().Err() != nil }}
-	case codeOf(answer) == codeElsewhere:
+	case codeOf(answer) == codeElsewhere, codeOf(answer) == codeAsking:
 		e.report(choice, Answered, 0)
 	case codeOf(answer) == codeNotKnown:
 		e.report(choice, Answered, 0)

@@ -162,6 +162,7 @@ func TestWhatIsSentAgain(t *testing.T) {
 		{"503 of a write with two keys", problem(503, "unavailable"), http.MethodPost, http.Header{"Idempotency-Key": {"k", "l"}}, false},
 		{"an order that another region may have", problem(503, "not_known_yet"), http.MethodGet, nil, true},
 		{"home", problem(503, "home_unreachable"), http.MethodGet, nil, false},
+		{"a region that asks its peers", problem(503, "asking_peers"), http.MethodPost, key, false},
 		{"home of a keyed write", problem(503, "home_unreachable"), http.MethodPost, key, false},
 		{"home of a write", problem(503, "home_unreachable"), http.MethodPost, nil, false},
 		{"400", problem(400, "malformed_body"), http.MethodPost, key, false},
@@ -186,12 +187,14 @@ func TestWhatIsSentAgain(t *testing.T) {
 	}
 }
 
-// A home that cannot be reached is no fault of the region that says so.
+// A home that cannot be reached, or that is not known yet, is no fault of the region that says so.
 func TestHomeUnreachableOpensNoBreaker(t *testing.T) {
-	w := newWorld(t, says(503, "application/problem+json", `{"code":"home_unreachable","detail":"wait"}`), says(200, jsonType, "{}"))
-	for range 20 {
-		if answer := w.get("/"); answer.status != 503 || answer.region() != "a" || !strings.Contains(answer.body, `"detail":"wait"`) {
-			t.Fatalf("%+v", answer)
+	for _, code := range []string{"home_unreachable", "asking_peers"} {
+		w := newWorld(t, says(503, "application/problem+json", `{"code":"`+code+`","detail":"wait"}`), says(200, jsonType, "{}"))
+		for range 20 {
+			if answer := w.get("/"); answer.status != 503 || answer.region() != "a" || !strings.Contains(answer.body, `"detail":"wait"`) {
+				t.Fatalf("%s: %+v", code, answer)
+			}
 		}
 	}
 }

@@ -46,17 +46,17 @@ const (
 	failedSync          // the disk fails, and takes nothing until it is opened again
 )
 
-// A Ledger is an open disk: an [eventstore.Store] that is the property of one process and dies with it.
+// A ledger is an open disk: an [eventstore.Store] that is the property of one process and dies with it.
 type ledger struct {
 	*disk
-	next   fault                                          // what becomes of the next append
 	before func()                                         // if not nil, called before an append looks at its stream
 	crash  func()                                         // if not nil, called where the process dies in an append
 	stored func(stream string, events []eventstore.Event) // if not nil, called after an append that may have been stored
 
 	closed  chan struct{}
 	closing sync.Once
-	failed  bool // protected by disk.mu
+	next    fault // what becomes of the next append; protected by disk.mu
+	failed  bool  // protected by disk.mu
 }
 
 func (d *disk) open() *ledger { return &ledger{disk: d, closed: make(chan struct{})} }
@@ -92,8 +92,7 @@ func (l *ledger) Append(ctx context.Context, stream string, expected eventstore.
 	if err := l.alive(ctx); err != nil {
 		return eventstore.Appended{}, err
 	}
-	how := l.next
-	l.next = whole
+	how := l.fault()
 	if how == crashedBefore {
 		l.crash()
 		return eventstore.Appended{}, eventstore.ErrClosed
@@ -107,6 +106,15 @@ func (l *ledger) Append(ctx context.Context, stream string, expected eventstore.
 		return eventstore.Appended{}, eventstore.ErrClosed
 	}
 	return result, err
+}
+
+// fault takes what becomes of the next append.
+func (l *ledger) fault() fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	how := l.next
+	l.next = whole
+	return how
 }
 
 func (l *ledger) store(how fault, stream string, expected eventstore.Expected, events []eventstore.Event) (eventstore.Appended, error) {

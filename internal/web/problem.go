@@ -161,7 +161,7 @@ func title(code string) string {
 // setHeaders adds what a problem says outside its body.
 func (p *Problem) setHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
-	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+	if p.retryAfter > 0 || p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
 		seconds := max(1, int(math.Ceil(p.retryAfter.Seconds())))
 		h.Set("Retry-After", strconv.Itoa(seconds))
 	}
