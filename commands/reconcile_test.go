@@ -229,7 +229,8 @@ func TestReconcileInPieces(t *testing.T) {
 			}
 			for err := errKilled; errors.Is(err, errKilled); {
 				for _, r := range w.regions {
-					r.appends, r.reconciler = 0, nil // who has died begins anew
+					r.reconciler = nil // who has died begins anew
+					r.appends.Store(0)
 				}
 				if err = w.settle(); err != nil {
 					deaths++
@@ -367,10 +368,10 @@ func TestComingHomeAfterALoss(t *testing.T) {
 	if _, err := b.store.Append(context.Background(), domain.Stream(uuid.MustParse(large)), eventstore.At(o.Revision()), []eventstore.Event{moved(large, o)}); err != nil {
 		t.Fatal(err)
 	}
-	a.appends = 0
+	a.appends.Store(0)
 	w.mustSettle(t, acknowledged)
-	if home := w.home(uuid.MustParse(large)); home != a || a.appends < 2 || a.tale(large) != b.tale(large) {
-		t.Errorf("it lives in %s after %d appends", home.name, a.appends)
+	if home := w.home(uuid.MustParse(large)); home != a || a.appends.Load() < 2 || a.tale(large) != b.tale(large) {
+		t.Errorf("it lives in %s after %d appends", home.name, a.appends.Load())
 	}
 }
 
@@ -439,7 +440,8 @@ func TestReconciler(t *testing.T) {
 		t.Errorf("saving on a full disk: %v", err)
 	}
 	a.unwritable = nil
-	a.breakAfter, a.breakLost, a.appends = 1, true, 1
+	a.breakAfter, a.breakLost = 1, true
+	a.appends.Store(1)
 	if err := r.Save(t.Context()); !errors.Is(err, errKilled) {
 		t.Errorf("saving: %v", err)
 	}

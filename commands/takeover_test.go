@@ -385,7 +385,7 @@ func TestTakeoverInPieces(t *testing.T) {
 		b.breakLost = lost
 		tries := 0
 		for ; ; tries++ {
-			b.appends = 0
+			b.appends.Store(0)
 			if _, err := b.takeOver(a); err == nil {
 				break
 			} else if !errors.Is(err, errKilled) || tries > 10 {

@@ -93,7 +93,8 @@ func (m *mess) step(test *testing.T, t *rapid.T) {
 	case "hand_over":
 		m.tolerate(t, second(r.commands.HandOver(context.Background(), other, order, operator, false)))
 	case "reconcile": // it may be killed at it
-		r.appends, r.breakAfter, r.breakLost = 0, rapid.IntRange(0, 2).Draw(t, "dies"), rapid.Bool().Draw(t, "lost")
+		r.appends.Store(0)
+		r.breakAfter, r.breakLost = rapid.IntRange(0, 2).Draw(t, "dies"), rapid.Bool().Draw(t, "lost")
 		m.tolerate(t, r.reconcile())
 		r.breakAfter = 0
 	case "submit":

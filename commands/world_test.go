@@ -45,7 +45,7 @@ type region struct {
 	forwarders map[string]*commands.Forwarder
 	clock      func() time.Time // nil: it is now
 	unwritable error            // why the ledger takes nothing; nil: it does
-	appends    int              // that were tried
+	appends    atomic.Int64     // that were tried
 	breakAfter int              // so many appends the ledger is killed; 0: never
 	breakLost  bool             // though the next append is done
 	reconciler *commands.Reconciler
@@ -122,11 +122,11 @@ func (w *world) connect(t testing.TB, r *region, urls map[string]string) {
 		r.forwarders[name] = f
 	}
 	ledger := &meddled{Store: r.store, append: func(_ context.Context, _ []eventstore.Event, do func() (eventstore.Appended, error)) (eventstore.Appended, error) {
-		r.appends++
+		tried := int(r.appends.Add(1))
 		if r.unwritable != nil {
 			return eventstore.Appended{}, r.unwritable
 		}
-		if r.breakAfter > 0 && r.appends > r.breakAfter {
+		if r.breakAfter > 0 && tried > r.breakAfter {
 			if r.breakLost {
 				_, _ = do() // nobody hears of it
 			}

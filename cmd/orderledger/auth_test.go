@@ -30,11 +30,13 @@ var access = map[string]web.Role{
 	"GET /orders/{id}":                     web.RoleRead,
 	"GET /orders/{id}/history":             web.RoleReplay,
 	"GET /regions":                         web.RoleRead,
+	"GET /conflicts":                       web.RoleRead,
 	"GET /problems":                        web.RoleAny,
 	"GET /problems/{code}":                 web.RoleAny,
 	"GET /readyz":                          web.RoleNobody,
 	"GET /transitions":                     web.RoleAny,
 	"GET /v1/commands/{id}":                web.RoleSubmit,
+	"GET /v1/conflicts":                    web.RoleRead,
 	"GET /v1/counts":                       web.RoleRead,
 	"POST /v1/erasures":                    web.RoleAdmin,
 	"GET /v1/feed/*":                       web.RolePeer,
@@ -65,6 +67,8 @@ var access = map[string]web.Role{
 	"POST /v1/orders/{id}/return":  web.RoleSubmit,
 	"POST /v1/orders/{id}/route":   web.RoleSubmit,
 
+	"POST /v1/orders/{id}/conflicts/{conflict}/settle": web.RoleSubmit,
+
 	"POST /v1/orders/{id}/fulfilments/{fulfilment}/confirm": web.RoleSubmit,
 	"POST /v1/orders/{id}/fulfilments/{fulfilment}/deliver": web.RoleSubmit,
 	"POST /v1/orders/{id}/fulfilments/{fulfilment}/fail":    web.RoleSubmit,
@@ -76,7 +80,7 @@ var access = map[string]web.Role{
 // unscoped are routes that are about no business unit.
 func unscoped(route string) bool {
 	_, path, _ := strings.Cut(route, " ")
-	return !strings.HasPrefix(path, "/v1/") && path != "/" && path != "/regions" && !strings.HasPrefix(path, "/orders/")
+	return !strings.HasPrefix(path, "/v1/") && path != "/" && path != "/regions" && path != "/conflicts" && !strings.HasPrefix(path, "/orders/")
 }
 
 // TestWhoMayDoWhat tries every route with every role, in the token's business unit, in another one, without a token and
@@ -112,7 +116,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	ask := func(route, token, unit string, headers ...string) int {
 		method, path, _ := strings.Cut(route, " ")
 		for name, value := range map[string]string{
-			"{id}": "6ba7b810-9dad-51d1-80b4-00c04fd430c8", "{fulfilment}": "f1", "{name}": "page.css", "{code}": "forbidden", "*": "head",
+			"{id}": "6ba7b810-9dad-51d1-80b4-00c04fd430c8", "{fulfilment}": "f1", "{conflict}": "c1", "{name}": "page.css", "{code}": "forbidden", "*": "head",
 		} {
 			path = strings.ReplaceAll(path, name, value)
 		}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -268,8 +269,9 @@ func newKeySelect(ctx context.Context, db *sql.DB, businessUnit string, source u
 	return &keySelect{statement, businessUnit, source}, nil
 }
 
-// read lets use look at the columns of an order's row. They are gone when it has returned.
-func (s *keySelect) read(ctx context.Context, order uuid.UUID, use func([]sql.RawBytes) error) error {
+// read lets use look at the columns of an order's row, and tells which one is the folded order. They are gone when it has
+// returned.
+func (s *keySelect) read(ctx context.Context, order uuid.UUID, use func(columns []sql.RawBytes, folded int) error) error {
 	rows, err := s.statement.QueryContext(ctx, s.businessUnit, order[:], s.source[:])
 	if err != nil {
 		return err
@@ -290,7 +292,7 @@ func (s *keySelect) read(ctx context.Context, order uuid.UUID, use func([]sql.Ra
 	if err := rows.Scan(into...); err != nil {
 		return err
 	}
-	return use(values)
+	return use(values, slices.Index(columns, "folded"))
 }
 
 // bareQuery answers the folded order as it stands in its row.
@@ -298,9 +300,9 @@ func bareQuery(rows *keySelect) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := uuid.Parse(strings.TrimPrefix(r.URL.Path, "/v1/orders/"))
 		if err == nil {
-			err = rows.read(r.Context(), id, func(columns []sql.RawBytes) error {
+			err = rows.read(r.Context(), id, func(columns []sql.RawBytes, folded int) error {
 				w.Header().Set("Content-Type", "application/json")
-				_, err := w.Write(columns[len(columns)-1])
+				_, err := w.Write(columns[folded])
 				return err
 			})
 		}

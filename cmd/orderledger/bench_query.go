@@ -91,7 +91,7 @@ func (b *benchmark) queries(ctx context.Context, n *benchNode, dir, name string,
 		},
 		limit: func(ctx context.Context, _ int) error {
 			id := pick()
-			return rows.read(ctx, id, func(columns []sql.RawBytes) error {
+			return rows.read(ctx, id, func(columns []sql.RawBytes, _ int) error {
 				if !bytes.Equal(columns[1], id[:]) {
 					return fmt.Errorf("asked for the row of order %s, got %x", id, columns[1])
 				}

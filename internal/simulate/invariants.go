@@ -122,6 +122,9 @@ func (w *world) checkFailure(q *request, to *region, status int, code string) {
 	if (code == "home_unreachable" || code == "asking_peers") && !w.meddled && w.anyHas(to.readers(), q) && q.original == nil && !w.reused(q) {
 		w.violated("%s was answered %d %s by %s, which knows the first answer", q, status, code, to.name)
 	}
+	if code == "order_busy" && !w.meddled {
+		w.violated("%s was answered %d %s by %s, and nobody else has changed the order", q, status, code, to.name)
+	}
 	if status == http.StatusInternalServerError || code == "" {
 		w.violated("%s was answered %d %s: %s", q, status, code, w.lastError)
 	}
