@@ -36,7 +36,10 @@ func (h *Handler) Reconcile(ctx context.Context, order uuid.UUID) (Reconciled, e
 		if a, what, err := h.giveWay(x); what != nothing || err != nil {
 			return a, what, err
 		}
-		return h.takeOffers(ctx, x)
+		if a, what, err := h.takeOffers(ctx, x); what != nothing || err != nil {
+			return a, what, err
+		}
+		return h.testify(x)
 	}, &done)
 	return done, err
 }
@@ -201,7 +204,7 @@ func (h *Handler) takeOffers(ctx context.Context, x *holdings) (Append, deed, er
 	for _, other := range x.others {
 		for _, o := range offers(other, common(&x.own, other)) {
 			digest, had := known[o.meta.Command]
-			if had && digest == o.meta.Digest || x.own.noted(func(c domain.Conflict) bool { return c.Command == o.meta.Command.String() }) {
+			if had && digest == o.meta.Digest || x.own.noted(o.meta.Command) {
 				continue
 			}
 			if err := h.asked(); err != nil {
@@ -214,14 +217,15 @@ func (h *Handler) takeOffers(ctx context.Context, x *holdings) (Append, deed, er
 			if err != nil || code == "" {
 				return a, took, err
 			}
-			return h.note(x, domain.Conflict{
-				Ledger: other.ledger.String(), Command: o.meta.Command.String(), Action: o.action(), Code: code, Revision: o.revision,
-			})
+			return h.note(x, o.conflict(other.ledger, code))
 		}
+	}
+	if c := heardOf(x, known); c != nil {
+		return h.note(x, *c)
 	}
 	for _, other := range x.others {
 		for _, c := range sitesReached(&x.own, other) {
-			if x.own.noted(func(known domain.Conflict) bool { return known.Ledger == c.Ledger && known.Site == c.Site }) {
+			if slices.ContainsFunc(x.own.order.Conflicts, func(known domain.OrderConflict) bool { return known.Ledger == c.Ledger && known.Site == c.Site }) {
 				continue
 			}
 			if err := h.asked(); err != nil {
@@ -243,9 +247,27 @@ func (h *holding) commands() map[uuid.UUID]domain.Digest {
 	return all
 }
 
-// noted reports whether a ledger knows of a conflict, settled or not.
-func (h *holding) noted(is func(domain.Conflict) bool) bool {
-	return slices.ContainsFunc(h.order.Conflicts, func(c domain.OrderConflict) bool { return is(c.Conflict) })
+// noted reports whether a ledger knows of a conflict over a command, settled or not.
+func (h *holding) noted(command uuid.UUID) bool {
+	return slices.ContainsFunc(h.order.Conflicts, func(c domain.OrderConflict) bool { return c.Command == command.String() })
+}
+
+// heardOf returns the first conflict that another ledger has noted over a command of which this one knows nothing, because
+// the ledger that has done it is lost.
+func heardOf(x *holdings, known map[uuid.UUID]domain.Digest) *domain.Conflict {
+	for _, other := range x.others {
+		for _, c := range other.order.Conflicts {
+			command, err := uuid.Parse(c.Command)
+			if err != nil {
+				continue
+			}
+			if _, had := known[command]; !had && !x.own.noted(command) {
+				c.ID = ""
+				return &c.Conflict
+			}
+		}
+	}
+	return nil
 }
 
 // sitesReached are conflicts over the sites that another ledger has given parts of the order since the two have gone
@@ -300,6 +322,11 @@ func offers(of *holding, n int) []offer {
 		}
 		return false
 	})
+}
+
+// conflict says that an offer of a ledger is not taken.
+func (o *offer) conflict(ledger uuid.UUID, code string) domain.Conflict {
+	return domain.Conflict{Ledger: ledger.String(), Command: o.meta.Command.String(), Action: o.action(), Code: code, Revision: o.revision}
 }
 
 // action is the word for what was asked for.

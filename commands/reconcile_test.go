@@ -452,11 +452,12 @@ func TestReconciler(t *testing.T) {
 	}
 
 	// What this version cannot read keeps nobody waiting, and is looked at again by the next process.
-	id, winner, loser := w.twice(t, "twice", plain, plain)
-	w.join(a)
-	if winner == a {
-		loser.must(orderPath(id, "hold"), "h", because)
+	var id string
+	for winner, i := a, 0; winner == a; i++ { // else there is nothing to be done here
+		w.wellAgain()
+		id, winner, _ = w.twice(t, fmt.Sprint("twice", i), plain, plain)
 	}
+	w.join(a)
 	order := uuid.MustParse(id)
 	event := eventstore.Event{ID: uuid.New(), Type: "order.teleported.v1", Data: []byte(`{}`), Metadata: b.stored()[0].Metadata}
 	_, o := b.history(order)
@@ -476,8 +477,8 @@ func TestReconciler(t *testing.T) {
 	r = open()
 	for step(r, b.ledger) || step(r, a.ledger) {
 	}
-	if winner != a && !strings.HasSuffix(a.tale(id), " withdrawn") {
-		t.Errorf("%s", a.tale(id))
+	if !strings.HasSuffix(a.tale(id), " withdrawn") {
+		t.Errorf("an order that can be read now is not looked at again: %s", a.tale(id))
 	}
 
 	a.mirrors["b"].fail(errors.New("a disk failed"))

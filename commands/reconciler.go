@@ -149,13 +149,14 @@ func (r *Reconciler) reconcile(ctx context.Context, ledger uuid.UUID, at checkpo
 }
 
 // concerns reports whether an event of a ledger may be a reason to reconcile its order: of a mirror, if the own ledger has
-// the order too or is to have it; of the own one, if it was a first one or a move.
+// the order too, or the order has moved, be it to here or from a ledger of which this one may know more; of the own one,
+// if it was a first one or a move.
 func (h *Handler) concerns(ctx context.Context, ledger, order uuid.UUID, e *eventstore.Recorded) (bool, error) {
-	moved, isMove := decodeMove(e)
+	_, isMove := decodeMove(e)
 	switch {
 	case ledger == h.ledger.ID:
 		return e.Revision == 0 || isMove, nil
-	case isMove && moved.Home == h.ledger.ID.String():
+	case isMove:
 		return true, nil
 	}
 	for _, err := range h.store.ReadStream(ctx, domain.Stream(order), 0, eventstore.Forward) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 
@@ -38,46 +37,29 @@ func (h *Handler) TakeOver(ctx context.Context, from string, order uuid.UUID, by
 	if err != nil {
 		return "", err
 	}
-	return h.moveOne(ctx, order, dry, func(x *holdings) (Append, Movement, error) {
+	offered := false // it may know more of the order than what moves
+	movement, err := h.moveOne(ctx, order, dry, func(x *holdings) (Append, Movement, error) {
 		w := x.winner()
+		if there := x.in(region.Ledger); there != nil {
+			offered = common(&x.own, there) < len(x.own.events)
+		}
 		switch {
 		case w == nil:
 			return Append{}, "", &domain.Refused{Code: domain.CodeUnknownOrder, Detail: fmt.Sprintf("there is no order %s", order)}
 		case w.home() == h.ledger.ID:
 			return Append{}, AlreadyHere, nil
 		case w.home() != region.Ledger:
-			a, err := h.witness(x, w, region.Ledger)
+			a, _, err := h.witness(x, region.Ledger)
 			return a, LivesElsewhere, err
 		}
 		a, err := h.move(x, w, h.ledger.ID, by)
 		return a, Moved, err
 	})
-}
-
-// witness makes the append by which this ledger shows to the one where an order counts what it alone may know of a lost
-// ledger: a copy of what was done there, given up at once, whose commands are offered like those of every other copy. The
-// append is empty where nothing was done there that the winner lacks, and where this ledger has a history of its own.
-func (h *Handler) witness(x *holdings, w *holding, lost uuid.UUID) (Append, error) {
-	there := x.in(lost)
-	if there == nil || w == &x.own || common(&x.own, there) < len(x.own.events) || len(there.events) == len(x.own.events) {
-		return Append{}, nil
+	if err == nil && offered && !dry && (movement == Moved || movement == AlreadyHere) {
+		// Before anybody else may turn out to have taken the order over, who cannot hear of this.
+		_, err = h.Reconcile(ctx, order)
 	}
-	known := w.commands()
-	if !slices.ContainsFunc(offers(there, common(w, there)), func(o offer) bool {
-		_, had := known[o.meta.Command]
-		return !had && !w.noted(func(c domain.Conflict) bool { return c.Command == o.meta.Command.String() })
-	}) {
-		return Append{}, nil
-	}
-	a := Append{Stream: domain.Stream(x.order)}
-	if !there.claim().Withdrawn {
-		var err error
-		if a, err = h.bySystem(x, there.order, "witness", h.itself(), domain.Withdraw{Winner: w.home().String()}); err != nil {
-			return Append{}, err
-		}
-	}
-	a.Expected, a.Events = x.own.end(), append(copies(there.events[len(x.own.events):]), a.Events...)
-	return a, eventstore.Validate(a.Stream, a.Expected, a.Events)
+	return movement, err
 }
 
 // followed returns a region of which something is known here.
@@ -90,12 +72,12 @@ func (h *Handler) followed(name string) (Region, error) {
 	return Region{}, fmt.Errorf("region %s: %w", name, errNoSuchRegion)
 }
 
-// moveOne does what decide says, once.
+// moveOne does what decide says, until the order has moved or there is nothing to do.
 func (h *Handler) moveOne(ctx context.Context, order uuid.UUID, dry bool, decide func(*holdings) (Append, Movement, error)) (Movement, error) {
 	if err := h.asked(); err != nil {
 		return "", err
 	}
-	for range maxAttempts {
+	for failures := 0; failures < maxAttempts; {
 		x, err := h.holdings(ctx, order)
 		if errors.Is(err, errUnreadable) {
 			return Unreadable, nil
@@ -112,9 +94,12 @@ func (h *Handler) moveOne(ctx context.Context, order uuid.UUID, dry bool, decide
 		}
 		what := moved
 		if movement != Moved {
-			what = witnessed
+			what = witnessed // there may be more
 		}
-		if err := h.commit(ctx, order, a, what); !errors.Is(err, errChanged) {
+		switch err := h.commit(ctx, order, a, what); {
+		case errors.Is(err, errChanged):
+			failures++
+		case err != nil || movement == Moved:
 			return movement, err
 		}
 	}

@@ -277,7 +277,7 @@ func TestReturn(t *testing.T) {
 	if movement, err := c.commands.HandOver(t.Context(), "a", uuid.MustParse(own), operator, false); err != nil || movement != commands.LivesElsewhere {
 		t.Errorf("another region's order is handed over: %s, %v", movement, err)
 	}
-	if movement, err := c.commands.TakeOver(t.Context(), "b", uuid.MustParse(id), operator, false); err != nil || movement != commands.LivesElsewhere {
+	if movement, err := c.commands.TakeOver(t.Context(), "b", uuid.MustParse(id), operator, true); err != nil || movement != commands.LivesElsewhere {
 		t.Errorf("of an order that is leaving: %s, %v", movement, err)
 	}
 	for _, r := range w.regions {
@@ -511,4 +511,70 @@ func TestTakeoverByAWitness(t *testing.T) {
 	}
 	w.wellAgain()
 	w.mustSettle(t, map[string][]string{id: {commandOf(id, "k"), commandOf(id, "h")}, same: {commandOf(same, "same")}})
+}
+
+// An order that its home has handed over, and that is lost before the new home has heard of that, gets there by way of who
+// has heard.
+func TestHandedOverAndLost(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	a, b, c := w.regions["a"], w.regions["b"], w.regions["c"]
+	id := a.erp().submit("k", plain)
+	mustMove(t, "moved:1")(b.takeOver(a))
+	held := b.must(orderPath(id, "hold"), "h", because)
+	a.mirrors["b"].cut(t)
+	mustMove(t, "moved:1")(b.giveBack(a))
+	c.mirrors["b"].cut(t) // and b is lost for ever
+	for _, r := range []*region{a, c} {
+		r.links["b"].set(refused)
+	}
+	for range 2 {
+		mustMove(t, "elsewhere:1")(c.takeOver(b))
+		if c.tale(id) != "submitted accepted routed home_moved held home_moved" {
+			t.Errorf("%s", c.tale(id))
+		}
+	}
+	a.must(orderPath(id, "release"), "r", `{}`)
+	if a.tale(id) != "submitted accepted routed home_moved held home_moved released" || w.home(uuid.MustParse(id)) != a {
+		t.Errorf("%s", a.tale(id))
+	}
+	w.again(t, orderPath(id, "hold"), "h", because, held)
+}
+
+// What a lost region has acknowledged is not lost with it although the only one that has heard of it has a history of its
+// own, and somebody else has taken the order over.
+func TestWitnessWithAHistoryOfItsOwn(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	a, b, c := w.regions["a"], w.regions["b"], w.regions["c"]
+	w.cutOff(t, a)
+	w.cutOff(t, b)
+	id := a.erp().submit("k", plain)
+	b.erp().submit("k", plain)
+	c.mirrors["a"].heal()
+	c.mirrors["a"].cut(t)
+	for _, key := range []string{"h", "i"} {
+		a.must(orderPath(id, "hold"), key, `{"reason":{"code":"`+key+`"}}`)
+	}
+	b.mirrors["a"].heal() // and a is lost for ever
+	mustMove(t, "moved:1")(c.takeOver(a))
+	b.mirrors["c"].heal()
+	c.mirrors["b"].heal()
+	reconcile := func() {
+		for range 3 {
+			for _, r := range []*region{b, c} {
+				if err := r.reconcile(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	reconcile()
+	for range 2 {
+		mustMove(t, "elsewhere:1")(b.takeOver(a))
+		reconcile()
+	}
+	if c.tale(id) != "submitted accepted routed home_moved conflict_found conflict_found" {
+		t.Errorf("b: %s; c: %s", b.tale(id), c.tale(id))
+	}
+	w.wellAgain()
+	w.mustSettle(t, map[string][]string{id: {commandOf(id, "k"), commandOf(id, "h"), commandOf(id, "i")}})
 }

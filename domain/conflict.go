@@ -17,6 +17,7 @@ type Conflict struct {
 const (
 	ConflictNotRepeatable = "not_repeatable" // no action leads to what the command did, see [Redo], or it would mean something else here
 	ConflictKeyReused     = "key_reused"     // a command of the same id asked for something else here
+	ConflictHeardOf       = "heard_of"       // the ledger that has done it is lost, and another one knows only of it
 )
 
 // An OrderConflict is a conflict and what became of it.
