@@ -250,10 +250,12 @@ func TestTakeoverIsNotSeen(t *testing.T) {
 					t.Errorf("told again after the return: %q", f.heard[heard:])
 				}
 			}
-			row, _, err := v.Order(t.Context(), domaintest.BusinessUnit, late.order.ID)
-			check(t, err)
-			if row.Source != ledgerID(t, a) || row.Epoch != 2 || row.Status != domain.StatusClosed {
-				t.Errorf("after the return the order is %s, shown from %s, epoch %d", row.Status, row.Source, row.Epoch)
+			for _, x := range lives {
+				row, _, err := v.Order(t.Context(), domaintest.BusinessUnit, x.order.ID)
+				check(t, err)
+				if row.Source != ledgerID(t, a) || row.Epoch != 2 || (row.Status == domain.StatusClosed) != (x == late) {
+					t.Errorf("after the return the order is %s, shown from %s, epoch %d", row.Status, row.Source, row.Epoch)
+				}
 			}
 			wantFold(t, v, a, b)
 		})

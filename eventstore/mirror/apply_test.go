@@ -2,11 +2,13 @@ package mirror_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,6 +229,16 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 	}
 }
 
+// TestAcknowledgedIsOnTheDisk has a transaction wait for the disk: the bus forgets what was acknowledged, and a client
+// was told that it outlasts the ledger.
+func TestAcknowledgedIsOnTheDisk(t *testing.T) {
+	const everyCommit = 2 // FULL; with NORMAL, a log that is written ahead is synced now and then
+	m := openMirror(t, "", newLedger(t), nil)
+	if level, err := m.Synchronous(t.Context()); err != nil || level != everyCommit {
+		t.Errorf("SQLite syncs at level %d (%v)", level, err)
+	}
+}
+
 func TestTheDiskIsFull(t *testing.T) {
 	m, source, sent := followed(t, 400, nil)
 	apply(t, m, sent[:10]...)
@@ -259,6 +271,42 @@ func TestTheDiskIsFull(t *testing.T) {
 	if s := m.Status(); s.Err != nil {
 		t.Errorf("status %+v", s)
 	}
+}
+
+// TestACommitFails has nothing be seen of a transaction that SQLite does not commit, not even for a moment: who waits for
+// an event would take it for durable.
+func TestACommitFails(t *testing.T) {
+	m, source, sent := followed(t, 20, nil)
+	apply(t, m, sent[:10]...)
+	before := m.Status()
+	// A constraint that is checked when a transaction is committed.
+	for _, statement := range []string{
+		`CREATE TABLE parents (id INTEGER PRIMARY KEY)`,
+		`CREATE TABLE orphans (id INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)`,
+		`CREATE TRIGGER orphan AFTER INSERT ON events BEGIN INSERT INTO orphans VALUES (1); END`,
+		`PRAGMA foreign_keys = ON`,
+	} {
+		if err := m.Damage(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Apply(t.Context(), sent[10:]); err == nil || !strings.Contains(err.Error(), "committing") {
+		t.Fatalf("the commit fails with %v", err)
+	}
+	if s := m.Status(); s.Head != before.Head || s.Events != before.Events {
+		t.Errorf("after a commit that failed it shows %d events up to position %d, before it were %d up to %d", s.Events, s.Head.Position, before.Events, before.Head.Position)
+	}
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Wait(now, 0, sent[10].Position); err == nil {
+		t.Error("it has an event that it could not store")
+	}
+	if err := m.Damage(t.Context(), `DROP TRIGGER orphan`); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, m, sent[10:]...)
+	catchUp(t, m, source)
+	checkEqual(t, m, public(t, source))
 }
 
 func TestNeedsCatchUp(t *testing.T) {

@@ -21,6 +21,11 @@ func (m *Mirror) Room(ctx context.Context, pages int) error {
 	return err
 }
 
+// Synchronous is how SQLite waits for the disk when it commits.
+func (m *Mirror) Synchronous(ctx context.Context) (level int, err error) {
+	return level, m.writer.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(&level)
+}
+
 // Damage changes the file.
 func (m *Mirror) Damage(ctx context.Context, statement string) error {
 	_, err := m.writer.ExecContext(ctx, statement)

@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -478,10 +479,17 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// Wherever a client's connection is cut, no region is blamed, and nothing stays behind.
+// Wherever a client's connection is cut, no region is blamed or takes what has come for all, and nothing stays behind.
 func TestClientCutAtAnyByte(t *testing.T) {
-	w := newWorld(t, says(201, jsonType, `{"order":"1"}`), says(201, jsonType, `{"order":"1"}`))
-	message := "POST /v1/orders HTTP/1.1\r\nHost: localhost\r\nOrderledger-Country: DE\r\nIdempotency-Key: k\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"customer\":\"47110\"}"
+	const whole = `{"customer":"47110"}`
+	region := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err == nil && string(body) != whole {
+			t.Errorf("a region gets %q, and no sign that it was cut off", body)
+		}
+		says(201, jsonType, `{"order":"1"}`).ServeHTTP(w, r)
+	})
+	w := newWorld(t, region, region)
+	message := "POST /v1/orders HTTP/1.1\r\nHost: localhost\r\nOrderledger-Country: DE\r\nIdempotency-Key: k\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n" + whole
 	for at := range len(message) + 1 {
 		conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
 		check(t, err)
@@ -496,5 +504,25 @@ func TestClientCutAtAnyByte(t *testing.T) {
 	}
 	if r := w.region("a"); r.State != "closed" || strings.Contains(w.get("/edge/metrics").body, `outcome="failed"`) {
 		t.Errorf("the region is blamed: %+v\n%s", r, w.get("/edge/metrics").body)
+	}
+}
+
+// Of a body that breaks off while its connection holds, no region gets a part.
+func TestBodyThatBreaksOff(t *testing.T) {
+	region := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		t.Errorf("a region gets %q (%v)", body, err)
+		w.WriteHeader(http.StatusCreated)
+	})
+	w := newWorld(t, region, region)
+	conn, err := net.Dial("tcp", w.server.Listener.Addr().String())
+	check(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "POST /v1/orders HTTP/1.1\r\nHost: localhost\r\nOrderledger-Country: DE\r\nIdempotency-Key: k\r\n"+
+		"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n{\"a\":1\r\nno chunk\r\n")
+	check(t, err)
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err == nil && answer.StatusCode < http.StatusBadRequest {
+		t.Errorf("the answer is %s", answer.Status)
 	}
 }

@@ -1,36 +1,57 @@
-// Package planted holds bugs that an event-sourced ledger must never have, and proves that each would be caught. Every
-// file in testdata is one bug: what it is, which test catches it, and which text of which file to replace by which other
-// one to have it back.
+// Package planted holds bugs that an event-sourced ledger of several regions must never have, and proves that each would
+// be caught. Every file in testdata is one bug: what it is, which tests catch it, and which text of which file to replace
+// by which other one to have it back. README.md lists them.
 //
-// Each run checks that the bugs can still be planted. With ORDERLEDGER_FULL=1, each is planted in a copy of the module,
-// where its test must fail.
+// Each run checks that the bugs can still be planted. With ORDERLEDGER_FULL=1, each is planted in a build of its own, where
+// its tests must fail, one by one and by themselves; the files of the module stay as they are. On two cores that takes some
+// five minutes.
+//
+// A test of the simulator is named with its seed. As every change of the program tells other stories, a seed may catch
+// nothing any more: with -update, ORDERLEDGER_FULL=1 looks for another one and writes it down. Each -update writes README.md
+// anew.
 package planted
 
 import (
 	"bytes"
+	"encoding/json"
+	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 )
+
+var update = flag.Bool("update", false, "rewrite README.md and, with ORDERLEDGER_FULL=1, seeds that catch nothing any more")
 
 // root is the directory of the module.
 var root = filepath.Join("..", "..")
 
 // A bug is a file in testdata.
 type bug struct {
-	test string // its name
-	pkg  string // where it is, from the root
-	// edits are what to replace in which file, old before new. They are made in order.
-	edits []edit
+	path  string
+	what  string  // it is, in a sentence or two
+	tests []catch // each of which catches it
+	edits []edit  // what to replace, made in order
 }
 
+// A catch is a test that fails where there is the bug.
+type catch struct {
+	test string // its name, or that of a subtest
+	pkg  string // where it is, from the root
+}
+
+func (c catch) String() string { return "Caught by " + c.test + " in " + c.pkg }
+
+// An edit replaces one text in a file by another.
 type edit struct{ file, old, new string }
 
 func readBug(path string) (b bug, err error) {
@@ -38,13 +59,20 @@ func readBug(path string) (b bug, err error) {
 	if err != nil {
 		return b, err
 	}
+	b.path = path
+	var what []string
 	for line := range strings.Lines(string(archive.Comment)) {
+		line = strings.TrimSpace(line)
 		if caught, ok := strings.CutPrefix(line, "Caught by "); ok {
-			b.test, b.pkg, _ = strings.Cut(strings.TrimSpace(caught), " in ")
+			test, pkg, _ := strings.Cut(caught, " in ")
+			b.tests = append(b.tests, catch{test, pkg})
+		} else if line != "" {
+			what = append(what, line)
 		}
 	}
-	if b.test == "" || b.pkg == "" {
-		return b, fmt.Errorf("%s has no line 'Caught by TEST in FOLDER'", path)
+	b.what = strings.Join(what, " ")
+	if b.what == "" || len(b.tests) == 0 {
+		return b, fmt.Errorf("%s does not say what it is, or has no line 'Caught by TEST in FOLDER'", path)
 	}
 	for i := 0; i < len(archive.Files); i += 2 {
 		old, file, _ := strings.Cut(archive.Files[i].Name, " ")
@@ -57,6 +85,19 @@ func readBug(path string) (b bug, err error) {
 		return b, fmt.Errorf("%s plants nothing", path)
 	}
 	return b, nil
+}
+
+func (b bug) name() string { return strings.TrimSuffix(filepath.Base(b.path), ".txtar") }
+
+// files are what the bug changes.
+func (b bug) files() []string {
+	var all []string
+	for _, e := range b.edits {
+		if !slices.Contains(all, e.file) {
+			all = append(all, e.file)
+		}
+	}
+	return all
 }
 
 // planted returns the changed files.
@@ -78,94 +119,192 @@ func (b bug) planted() (map[string][]byte, error) {
 	return files, nil
 }
 
-func TestBugsAreCaught(t *testing.T) {
+// readBugs reads all bugs, in the order of their names.
+func readBugs(t *testing.T) []bug {
+	t.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", "*.txtar"))
-	if err != nil || len(paths) < 6 {
+	if err != nil || len(paths) < 36 {
 		t.Fatalf("there are %d bugs, error %v", len(paths), err)
 	}
-	for _, path := range paths {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			b, err := readBug(path)
-			if err != nil {
-				t.Fatal(err)
-			}
+	bugs := make([]bug, len(paths))
+	for i, path := range paths {
+		if bugs[i], err = readBug(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return bugs
+}
+
+func TestBugsAreCaught(t *testing.T) {
+	full := os.Getenv("ORDERLEDGER_FULL") == "1"
+	began := time.Now()
+	var planted atomic.Int64
+	t.Cleanup(func() { t.Logf("%d bugs planted in %v", planted.Load(), time.Since(began).Round(time.Second)) })
+	for _, b := range readBugs(t) {
+		t.Run(b.name(), func(t *testing.T) {
+			t.Parallel()
 			files, err := b.planted()
 			if err != nil {
 				t.Fatalf("the bug cannot be planted any more: %v", err)
 			}
-			if !b.named(t) {
-				t.Fatalf("%s has no %s", b.pkg, b.test)
+			for _, c := range b.tests {
+				if !c.exists(t) {
+					t.Fatalf("%s has no %s", c.pkg, c.test)
+				}
 			}
-			if os.Getenv("ORDERLEDGER_FULL") != "1" {
-				return
+			if full {
+				b.plant(t, files)
+				planted.Add(1)
 			}
-			b.plant(t, files)
 		})
 	}
 }
 
-// named reports whether the test exists.
-func (b bug) named(t *testing.T) bool {
+// exists reports whether the package has the test. Which subtests it has shows only when it runs.
+func (c catch) exists(t *testing.T) bool {
 	t.Helper()
-	sources, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(b.pkg), "*_test.go"))
+	sources, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(c.pkg), "*_test.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	test, _, _ := strings.Cut(c.test, "/")
 	return slices.ContainsFunc(sources, func(path string) bool {
 		source, err := os.ReadFile(path)
-		return err == nil && bytes.Contains(source, []byte("\nfunc "+b.test+"("))
+		return err == nil && bytes.Contains(source, []byte("\nfunc "+test+"("))
 	})
 }
 
-// plant runs the test in a copy of the module that has the bug. It must fail by itself.
+// plant runs the tests in builds that have the bug. Each must fail by itself.
 func (b bug) plant(t *testing.T, files map[string][]byte) {
 	t.Helper()
-	dir := t.TempDir()
-	if err := copyModule(dir); err != nil {
-		t.Fatal(err)
+	overlay := overlay(t, files)
+	for _, c := range b.tests {
+		began := time.Now()
+		out, err := c.run(t, overlay)
+		if err == nil && *update && c.seed() != "" {
+			out, err = b.reseed(t, overlay, &c)
+		}
+		switch {
+		case err == nil:
+			t.Errorf("%s does not see the bug\n%.600s", c.test, out)
+		case !bytes.Contains(out, []byte("--- FAIL: "+c.test+" ")):
+			t.Errorf("%s did not fail, but this happened:\n%.4000s", c.test, out)
+		default:
+			t.Logf("%v %s: %s", time.Since(began).Round(time.Second), c.test, complaint(out))
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), files[name], 0o600); err != nil {
+}
+
+// overlay tells the go command what to read in the place of some files of the module.
+func overlay(t *testing.T, files map[string][]byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	var replace struct{ Replace map[string]string }
+	replace.Replace = make(map[string]string)
+	for name, text := range files {
+		path, err := filepath.Abs(filepath.Join(root, filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace.Replace[path] = filepath.Join(dir, strings.ReplaceAll(name, "/", "-"))
+		if err := os.WriteFile(replace.Replace[path], text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	command := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-timeout=5m", "-run=^"+b.test+"$", "./"+b.pkg)
-	command.Dir = dir
+	text, err := json.Marshal(replace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// run runs the test in a build that has a bug.
+func (c catch) run(t *testing.T, overlay string, flags ...string) ([]byte, error) {
+	t.Helper()
+	pattern := "^" + strings.ReplaceAll(c.test, "/", "$/^") + "$"
+	arguments := append([]string{"test", "-count=1", "-vet=off", "-timeout=5m", "-overlay=" + overlay, "-run=" + pattern}, flags...)
+	command := exec.CommandContext(t.Context(), "go", append(arguments, "./"+c.pkg)...)
+	command.Dir = root
+	command.Env = []string{"RAPID_NOFAILFILE=true"} // how a bug was found is of no use without it
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "ORDERLEDGER_") {
 			command.Env = append(command.Env, variable)
 		}
 	}
-	out, err := command.CombinedOutput()
-	if err == nil {
-		t.Errorf("%s does not see the bug", b.test)
-	} else if !bytes.Contains(out, []byte("--- FAIL: "+b.test)) {
-		t.Errorf("%s did not fail, but this happened:\n%.4000s", b.test, out)
-	}
-	t.Logf("%.600s", out)
+	return command.CombinedOutput()
 }
 
-// copyModule copies the module without what git keeps for itself.
-func copyModule(to string) error {
-	names, err := os.ReadDir(root)
-	if err != nil {
-		return err
+// seed is that of a history of the simulator; empty: it is another test.
+func (c catch) seed() string {
+	_, seed, _ := strings.Cut(c.test, "/seed=")
+	return seed
+}
+
+// reseed looks for a seed that catches the bug, and writes it down.
+func (b bug) reseed(t *testing.T, overlay string, c *catch) ([]byte, error) {
+	t.Helper()
+	was := *c
+	c.test, _, _ = strings.Cut(c.test, "/")
+	out, err := c.run(t, overlay, "-failfast")
+	failed := regexp.MustCompile(`--- FAIL: (` + c.test + `/\S+) `).FindSubmatch(out)
+	if failed == nil {
+		return out, err
 	}
-	for _, name := range names {
-		from, to := filepath.Join(root, name.Name()), filepath.Join(to, name.Name())
-		switch {
-		case name.Name() == ".git":
-		case name.IsDir():
-			err = os.CopyFS(to, os.DirFS(from))
-		case name.Type().IsRegular():
-			var b []byte
-			if b, err = os.ReadFile(from); err == nil {
-				err = os.WriteFile(to, b, 0o600)
+	c.test = string(failed[1])
+	text, readErr := os.ReadFile(b.path)
+	if readErr != nil {
+		t.Fatal(readErr)
+	}
+	if err := os.WriteFile(b.path, bytes.Replace(text, []byte(was.String()), []byte(c.String()), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return out, err
+}
+
+// complaint is the first thing that a test says of what is wrong.
+func complaint(out []byte) string {
+	said := regexp.MustCompile(`(?m)^(?: +\w+_test\.go:\d+:|panic:) (.+)$`)
+	for _, line := range said.FindAllSubmatch(out, -1) {
+		if !bytes.HasPrefix(line[1], []byte("ORDERLEDGER_SEED=")) {
+			return fmt.Sprintf("%.300s", line[1])
+		}
+	}
+	return "nothing"
+}
+
+// TestList has README.md list the bugs that there are.
+func TestList(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("# Planted bugs\n\nBugs that must never get in, and what catches each of them. `go test ./internal/planted -update` writes this list from\n" +
+		"[testdata](testdata), `ORDERLEDGER_FULL=1 go test -v ./internal/planted` plants each of them and has it caught.\n\n" +
+		"| bug | where | caught by | seed |\n|---|---|---|---|\n")
+	for _, b := range readBugs(t) {
+		var tests, seeds []string
+		for _, c := range b.tests {
+			test, _, _ := strings.Cut(c.test, "/")
+			tests = append(tests, "`"+test+"` in `"+c.pkg+"`")
+			if seed := c.seed(); seed != "" {
+				seeds = append(seeds, seed)
 			}
 		}
-		if err != nil {
-			return err
+		fmt.Fprintf(&text, "| [%s](testdata/%s): %s | `%s` | %s | %s |\n", b.name(), filepath.Base(b.path), b.what,
+			strings.Join(b.files(), "`, `"), strings.Join(tests, ", "), strings.Join(seeds, ", "))
+	}
+	const path = "README.md"
+	if *update {
+		if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return nil
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(text.String(), "\n"), strings.Split(string(got), "\n")); diff != "" {
+		t.Errorf("README.md does not list what there is (-want +got); write it anew with -update:\n%s", diff)
+	}
 }

@@ -1,9 +1,11 @@
 package simulate
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -19,18 +21,27 @@ func TestSimulation(t *testing.T) {
 	case testing.Short():
 		seeds = 20
 	}
-	operations, events := 0, 0
-	err := RunMany(t.Context(), Config{Seed: 1, Faults: AllFaults}, seeds, func(r Report) {
-		operations += r.Operations
-		events += r.Events
-		if r.Broken != "" {
-			t.Errorf("seed %d: %s\nThe shortest history found in which a promise is broken:\n%s", r.Seed, r.Broken, strings.Join(r.Shortest, "\n"))
-		}
-	})
-	if err != nil {
-		t.Error(err)
+	var operations, events atomic.Int64
+	var broken atomic.Bool
+	t.Cleanup(func() { t.Logf("%d operations in %d histories, %d events", operations.Load(), seeds, events.Load()) })
+	for seed := uint64(1); seed <= seeds; seed++ {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			if broken.Load() {
+				t.Skip("another history has broken a promise")
+			}
+			r, err := Run(t.Context(), Config{Seed: seed, Faults: AllFaults})
+			if err != nil {
+				t.Fatal(err)
+			}
+			operations.Add(int64(r.Operations))
+			events.Add(int64(r.Events))
+			if r.Broken != "" {
+				broken.Store(true)
+				t.Errorf("seed %d: %s\nThe shortest history found in which a promise is broken:\n%s", r.Seed, r.Broken, strings.Join(r.Shortest, "\n"))
+			}
+		})
 	}
-	t.Logf("%d operations in %d histories, %d events", operations, seeds, events)
 }
 
 // TestSameSeedSameHistory has a seed tell the same story each time, or no failure could be looked at twice.
