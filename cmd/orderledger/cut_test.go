@@ -33,8 +33,11 @@ import (
 // done; and all regions have the same rows, byte for byte.
 func TestNothingIsLostOrDoubledWhenLinksAreCut(t *testing.T) {
 	cuts := 100
-	if full {
+	switch {
+	case full:
 		cuts = 1_000
+	case raceEnabled:
+		cuts = 20
 	}
 	random := seeded(t)
 	w := newRegionsWorld(t, "eu", "us", "ap")

@@ -164,18 +164,36 @@ func (f *fleet) close() error {
 
 // settle returns when every region shows all that the ledgers hold now.
 func (f *fleet) settle(ctx context.Context) error {
-	for _, home := range f.members {
-		mark, err := home.newest(ctx)
-		if err != nil {
-			return err
-		}
+	_, err := f.settled(ctx)
+	return err
+}
+
+// settled settles and returns the newest events that every region shows then, in the order of the members.
+func (f *fleet) settled(ctx context.Context) ([]eventstore.Mark, error) {
+	marks, err := f.newest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, home := range f.members {
 		for _, m := range f.members {
-			if err := m.shows(ctx, mark); err != nil {
-				return fmt.Errorf("waiting until region %s shows what region %s has: %w", m.region.Name, home.region.Name, err)
+			if err := m.shows(ctx, marks[i]); err != nil {
+				return nil, fmt.Errorf("waiting until region %s shows what region %s has: %w", m.region.Name, home.region.Name, err)
 			}
 		}
 	}
-	return nil
+	return marks, nil
+}
+
+// newest marks the newest public event of each member's ledger.
+func (f *fleet) newest(ctx context.Context) ([]eventstore.Mark, error) {
+	marks := make([]eventstore.Mark, len(f.members))
+	for i, m := range f.members {
+		var err error
+		if marks[i], err = m.newest(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return marks, nil
 }
 
 // newest marks the newest public event of the member's ledger.

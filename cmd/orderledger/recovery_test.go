@@ -20,8 +20,11 @@ import (
 // is never missing. What was missing is there when the region is back.
 func TestRecovery(t *testing.T) {
 	rounds := 2
-	if full {
+	switch {
+	case full:
 		rounds = 20
+	case raceEnabled:
+		rounds = 1
 	}
 	random := seeded(t)
 	w := newRegionsWorld(t, "eu", "us", "ap")
