@@ -32,7 +32,7 @@ func TestTakeoverOfRealOrders(t *testing.T) {
 	switch {
 	case full:
 	case raceEnabled:
-		orders = orders[:200]
+		orders = orders[:500]
 	default:
 		orders = orders[:1_000]
 	}
