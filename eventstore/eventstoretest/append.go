@@ -102,7 +102,7 @@ var appendTests = []test{
 	{name: "a repeated append succeeds with the first result", f: func(t *testing.T, l *ledger) {
 		testRepeats(t, l, func() {})
 	}},
-	{name: "a repeated append succeeds after a restart", reopens: true, f: func(t *testing.T, l *ledger) {
+	{name: "a repeated append succeeds after a restart", f: func(t *testing.T, l *ledger) {
 		testRepeats(t, l, l.reopen)
 	}},
 	{name: "an append is no repeat unless all its events stand there", f: func(t *testing.T, l *ledger) {

@@ -34,18 +34,15 @@ func testModel(t *testing.T, impl Implementation) {
 				rt.Errorf("Close: %v", err)
 			}
 		}()
-		actions := map[string]func(*rapid.T){
+		rt.Repeat(map[string]func(*rapid.T){
 			"append":     m.append,
 			"repeat":     m.repeat,
 			"readStream": m.readStream,
 			"readAll":    m.readAll,
 			"subscribe":  m.subscribe,
+			"reopen":     m.reopen,
 			"":           m.check,
-		}
-		if !impl.Volatile {
-			actions["reopen"] = m.reopen
-		}
-		rt.Repeat(actions)
+		})
 	})
 }
 

@@ -26,8 +26,6 @@ type Implementation struct {
 	// seen for the first time stands for a new ledger, one seen again for a ledger that was closed. A ledger may hold
 	// events of its own in streams whose names begin with '$': the suite writes none there and passes them over.
 	Open func(t *testing.T, dir string) eventstore.Store
-	// Volatile is set if a ledger is gone once it is closed. Tests that open one again are skipped.
-	Volatile bool
 	// Unchained is set if events do not carry the hash of [eventstore.Chain].
 	Unchained bool
 	// Slow is set if opening or writing takes long: fewer random commands are tried.
@@ -50,9 +48,6 @@ func Run(t *testing.T, impl Implementation) {
 			for _, test := range group.tests {
 				t.Run(test.name, func(t *testing.T) {
 					t.Parallel()
-					if test.reopens && impl.Volatile {
-						t.Skip("the ledger cannot be opened again")
-					}
 					if test.chained && impl.Unchained {
 						t.Skip("events carry no hash")
 					}
@@ -70,7 +65,6 @@ func Run(t *testing.T, impl Implementation) {
 type test struct {
 	name    string
 	f       func(t *testing.T, l *ledger)
-	reopens bool
 	chained bool
 }
 
